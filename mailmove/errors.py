@@ -58,6 +58,10 @@ class HostUnreachable(ConnectionLost):
     """No connection came about at all: unknown host, refused port, no route, no TLS on that port."""
 
 
+class TimedOut(ConnectionLost):
+    """The peer made no progress for as long as we wait."""
+
+
 class ProtocolError(MailmoveError):
     """The peer broke the grammar: the connection is dead. Retried once, with window 1."""
 

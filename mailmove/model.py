@@ -114,6 +114,15 @@ class Fate(enum.StrEnum):
     PENDING = "pending"
 
 
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """How to find a password, never the password: at most one is set; with none it is asked for on a terminal."""
+
+    env: str = ""
+    file: str = ""
+    command: str = ""
+
+
 class Outcome(enum.StrEnum):
     """How a run ended (design.md section 8)."""
 

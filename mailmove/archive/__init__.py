@@ -1,0 +1,366 @@
+"""The archive: plain EML files, an append-only log, a SQLite catalogue (design.md section 5).
+
+Strategy: `Archive` is the one writer, `Reader` anybody else. The writer's every durable step goes through `commit` or
+`append`, which keep the write order: files, names, log, catalogue, and only then does the caller hear of it. Failures
+of the disk become ArchiveError here, so that jobs need to know neither errno nor sqlite3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from mailmove.archive.catalogue import Catalogue
+from mailmove.archive.layout import Layout, create, is_archive, read_format, refuse_other_content
+from mailmove.archive.lock import WriterLock
+from mailmove.archive.log import Log
+from mailmove.archive.projection import Entry, apply
+from mailmove.archive.records import Place, Record, encode, event
+from mailmove.archive.recovery import Recovered, Recovery, clear_groups
+from mailmove.archive.state import claim_state, find_state
+from mailmove.archive.store import Draft, Store
+from mailmove.errors import ArchiveDamaged, ArchiveError, ArchiveFull, LocalProtocolError, UsageError
+from mailmove.message import read_headers
+from mailmove.model import Complete, Digest, Headers, InternalDate, MaildropEntry, RunId
+
+__all__ = ["Archive", "Draft", "Filed", "GroupLimits", "Reader", "Received", "is_archive"]
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """When a group is committed: whichever comes first (design.md section 5)."""
+
+    messages: int = 256
+    octets: int = 16 * 1024 * 1024
+    seconds: float = 2.0
+
+
+@dataclass(slots=True)
+class Received:
+    """One message that came in whole, waiting for its group."""
+
+    entry: MaildropEntry
+    draft: Draft
+    complete: Complete = Complete.YES
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """One message that is durable now.
+
+    `new`: its octets were not in the archive before, or not sound. `version`: another message has its Message-ID.
+    """
+
+    entry: MaildropEntry
+    place: Place
+    new: bool
+    version: bool
+
+
+@dataclass(slots=True)
+class Run:
+    """The execution in progress: what all its records carry."""
+
+    run: RunId
+    maildrop: str
+    begin: list[Record] = field(default_factory=list)
+    session_start: int = 0
+    seen: Counter[tuple[str, int, Digest]] = field(default_factory=Counter)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextlib.contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """Turns what the disk and SQLite raise into ArchiveError, naming the place and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(root, error) from error
+    except sqlite3.Error as error:
+        raise _database_error(root, error) from error
+
+
+def _disk_error(root: Path, error: OSError) -> ArchiveError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ArchiveFull(f"The disk of {root} is full; free some space and run again: nothing stored is lost.")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return ArchiveError(f"{error.filename or root} may not be written: {error.strerror}. Check its owner and mode.")
+    return ArchiveError(f"The disk of {root} failed: {error.strerror or error}. Check the disk, then run again.")
+
+
+def _database_error(root: Path, error: sqlite3.Error) -> ArchiveError:
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        return ArchiveFull(f"The disk of {root} is full; free some space and run again: nothing stored is lost.")
+    if not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
+        return ArchiveDamaged(
+            f"{root / 'archive.db'} is damaged ({error}); delete it and run again: it is rebuilt from mail/ and log/."
+        )
+    return ArchiveError(f"The catalogue of {root} failed: {error}. Run again; if it persists, delete archive.db.")
+
+
+class Archive:
+    """The one writer of an archive, under its lock; a context manager."""
+
+    def __init__(self, layout: Layout, archive_id: str, lock: WriterLock, clock: Clock) -> None:
+        self.layout = layout
+        self.id = archive_id
+        self.created = False
+        self.recovered = Recovered()
+        self.catalogue: Catalogue
+        self._lock = lock
+        self._clock = clock
+        self._log = Log(layout.log)
+        self._run = Run(RunId(""), "")
+        self._store: Store | None = None
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        create_missing: bool = False,
+        state_dir: Path | None = None,
+        wait: float = 0.0,
+        take_over: bool = False,
+        clock: Clock = utc_now,
+    ) -> Archive:
+        """Takes the lock and makes log, files and catalogue agree (design.md, "Open").
+
+        Raises UsageError (no archive there), ArchiveBusy, ArchiveDamaged, ArchiveTooNew, ArchiveElsewhere, ArchiveFull.
+        """
+        root = root.absolute()
+        with disk_errors(root):
+            fresh = not is_archive(root) and create_missing
+            form = create(root) if fresh else read_format(root)
+            state = claim_state(root, form.archive_id, state_dir, take_over=take_over)
+            layout = Layout(root, state)
+            archive = cls(layout, form.archive_id, WriterLock(layout.lock), clock)
+            archive.created = fresh
+            archive._lock.acquire(root, wait)
+            try:
+                archive._recover()
+            except BaseException:
+                archive.close()
+                raise
+        return archive
+
+    def _recover(self) -> None:
+        self.layout.ensure()
+        self.catalogue = Catalogue.open(self.layout.database)
+        if self.layout.state != self.layout.root:
+            (self.layout.root / "archive.db").unlink(missing_ok=True)
+        self.recovered = Recovery(self.layout, self._log, self.catalogue, self._clock()).run()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drops the lock. What was not committed is gone."""
+        if self._store:
+            self._store.close()
+        if hasattr(self, "catalogue"):
+            with contextlib.suppress(sqlite3.Error):
+                self.catalogue.close()
+        self._lock.release()
+
+    @property
+    def free_octets(self) -> int:
+        """Space left for this user where the messages go."""
+        return shutil.disk_usage(self.layout.root).free
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            raise LocalProtocolError("A message was written outside a run: this is a bug in mailmove.")
+        return self._store
+
+    # ---- runs
+
+    def begin_run(self, job: str, maildrop: str) -> RunId:
+        """Names a run. Its record is written with the first thing the run writes."""
+        now = self._clock()
+        run = RunId(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+        begin = event("run", now, run, event="begin", job=job, maildrop=maildrop)
+        self._run = Run(run, maildrop, [begin])
+        self._store = Store(self.layout, run)
+        return run
+
+    def begin_session(self) -> None:
+        """A new listing begins: from here on every entry is listed once more."""
+        self._run.session_start = self.catalogue.position.records
+        self._run.seen.clear()
+
+    def end_run(self, outcome: str, counts: dict[str, int]) -> None:
+        """Logs how the run ended; messages of ended runs are never voided again."""
+        self.append(self.event("run", event="end", outcome=outcome, counts=counts))
+        with disk_errors(self.layout.root):
+            clear_groups(self.layout, self.catalogue)
+
+    def event(self, kind: str, **fields: object) -> Record:
+        """A record of this run, for `append`."""
+        return event(kind, self._clock(), self._run.run, **fields)
+
+    # ---- messages
+
+    def draft(self) -> Draft:
+        """A new draft in tmp/."""
+        with disk_errors(self.layout.root):
+            return self.store.draft()
+
+    def finish(self, draft: Draft) -> None:
+        """All octets of a draft are in; its digest is known from here on."""
+        self.store.finish(draft)
+
+    def write(self, draft: Draft, data: bytes) -> None:
+        """The next octets of a draft."""
+        try:
+            draft.write(data)
+        except OSError as error:
+            raise _disk_error(self.layout.root, error) from error
+
+    def commit(self, received: Sequence[Received]) -> list[Filed]:
+        """Makes a group durable: files, names, log, catalogue, in this order. Acknowledged when it returns (P2)."""
+        if not received:
+            return []
+        with disk_errors(self.layout.root):
+            self.store.settle([item.draft for item in received])
+            filed, entries = self._file(received)
+            self._append(entries)
+            self.store.finish_group()
+        return filed
+
+    def _file(self, received: Sequence[Received]) -> tuple[list[Filed], list[tuple[Record, Headers]]]:
+        """Decides `add` or `place` for each message of a group, in order."""
+        now = self._clock()
+        here: dict[Digest, str] = {}
+        filed, entries = [], []
+        for item in received:
+            headers, date = read_headers(item.draft.headers, now)
+            place = self._place(item, date, now)
+            sound = True if place.digest in here else self.catalogue.is_sound(place.digest)
+            version = not sound and self._is_version(headers.message_id, place.digest, here.values())
+            here[place.digest] = headers.message_id
+            filed.append(Filed(item.entry, place, new=not sound, version=version))
+            entries.append((place.record(known=sound is not None), headers))
+        return filed, entries
+
+    def _is_version(self, message_id: str, digest: Digest, here: Iterable[str]) -> bool:
+        return bool(message_id) and (message_id in here or self.catalogue.has_other(message_id, digest))
+
+    def _place(self, item: Received, date: InternalDate, now: datetime) -> Place:
+        entry, run = item.entry, self._run
+        place = Place(
+            digest=item.draft.digest,
+            octets=item.draft.octets,
+            listed=entry.octets,
+            complete=item.complete,
+            maildrop=run.maildrop,
+            unique_id=entry.unique_id,
+            run=run.run,
+            time=now,
+            internal_date=date,
+            again=item.again,
+        )
+        return place if item.again or not self._came_before(place) else replace(place, again=True)
+
+    def _came_before(self, place: Place) -> bool:
+        """Whether this very message at this very entry is recorded already, as often as it came in this session.
+
+        So it is when a damaged message is healed, when an entry without a usable unique id is fetched in every run, and
+        when one of two entries with the same id was stored before the connection broke.
+        """
+        earlier = self.catalogue.places_before(self._run.session_start, place)
+        if not earlier:
+            return False
+        key = (place.unique_id, place.listed, place.digest)
+        self._run.seen[key] += 1
+        return self._run.seen[key] <= earlier
+
+    def park(self, unique_id: str, listed: int, cause: str, code: str, text: str) -> None:
+        """Logs that the server refused a message; its own words are kept as advice."""
+        fields = {"maildrop": self._run.maildrop, "unique_id": unique_id, "listed": listed}
+        self.append(self.event("park", **fields, cause=cause, code=code or None))
+        with disk_errors(self.layout.root), self.catalogue.transaction():
+            self.catalogue.remember_text(self._run.maildrop, unique_id, self._run.run, text)
+
+    def gone(self, identities: Iterable[tuple[str, int]]) -> None:
+        """Logs that listed messages are not on the server any more."""
+        maildrop = self._run.maildrop
+        records = [self.event("gone", maildrop=maildrop, unique_id=u, listed=n) for u, n in identities]
+        if records:
+            self.append(*records)
+
+    def append(self, *records: Record) -> None:
+        """Logs and catalogues records that have no message of their own."""
+        with disk_errors(self.layout.root):
+            self._append([(record, None) for record in records])
+
+    def amend(self, place: Place) -> None:
+        """Logs what is now known of a message that is in already: the same entry, received again."""
+        with disk_errors(self.layout.root):
+            self._append([(replace(place, again=True).record(known=True), Headers())])
+
+    def _append(self, entries: Sequence[tuple[Record, Headers | None]]) -> None:
+        entries = [*((record, None) for record in self._run.begin), *entries]
+        before = self.catalogue.position
+        after = self._log.append([encode(record) for record, _ in entries], before)
+        with self.catalogue.transaction():
+            numbered = enumerate(entries, before.records)
+            apply(self.catalogue, (Entry(index, record, headers) for index, (record, headers) in numbered))
+            self.catalogue.advance(after)
+        self._run.begin = []
+
+
+class Reader:
+    """Anybody who only looks: takes no lock, changes nothing."""
+
+    def __init__(self, layout: Layout, archive_id: str) -> None:
+        self.layout = layout
+        self.id = archive_id
+        self.log = Log(layout.log)
+
+    @classmethod
+    def open(cls, root: Path, *, state_dir: Path | None = None) -> Reader:
+        """Raises UsageError if there is no archive, ArchiveTooNew, ArchiveDamaged."""
+        root = root.absolute()
+        if not root.exists():
+            raise UsageError(f"{root} does not exist; name the archive with -a.")
+        form = read_format(root)
+        return cls(Layout(root, find_state(root, form.archive_id, state_dir)), form.archive_id)
+
+    @contextlib.contextmanager
+    def catalogue(self) -> Iterator[Catalogue | None]:
+        """The catalogue as it is now, or None if there is none (it is only a projection)."""
+        if not self.layout.database.exists():
+            yield None
+            return
+        with disk_errors(self.layout.root):
+            catalogue = Catalogue.read(self.layout.database)
+            try:
+                yield catalogue
+            finally:
+                catalogue.close()
+
+
+def check_creatable(root: Path) -> None:
+    """Raises UsageError if an archive cannot be made at `root` because something else is there."""
+    if not is_archive(root):
+        refuse_other_content(root)

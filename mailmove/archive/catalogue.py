@@ -1,0 +1,236 @@
+"""The catalogue: archive.db, a projection of mail/ and log/ (design.md section 5).
+
+Strategy: one explicit transaction a group, durable (WAL with synchronous=FULL) when it returns. Projected tables are
+written by projection.py only; here are the connection, the log position, the counters, and what may be asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from mailmove.archive.log import Position
+from mailmove.archive.records import Place
+from mailmove.archive.schema import migrations
+from mailmove.model import Digest, Headers, MaildropEntry, RunId, UniqueId
+
+
+class Catalogue:
+    """One open archive.db."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._maildrops: dict[str, int] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> Catalogue:
+        """For the one writer, made or migrated as needed. Raises sqlite3.DatabaseError if it is no database."""
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if migrations.pending(database := Database(connection)):
+            migrations.apply(database)
+        return cls(connection)
+
+    @classmethod
+    def read(cls, path: Path) -> Catalogue:
+        """For a reader, who takes no lock and changes nothing. Raises sqlite3.OperationalError if there is none."""
+        uri = path.resolve().as_uri()
+        connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+        return cls(connection)
+
+    @classmethod
+    def temporary(cls) -> Catalogue:
+        """A private one on SQLite's own temporary file, gone when closed: `verify` projects the log into it."""
+        connection = sqlite3.connect("", isolation_level=None)
+        connection.execute("PRAGMA synchronous = OFF")
+        migrations.apply(Database(connection))
+        return cls(connection)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and durable when left."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._maildrops.clear()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    # ---- the log position
+
+    @property
+    def position(self) -> Position:
+        row = self.connection.execute(
+            "SELECT records, segment, octets, last_octets, last_hash FROM position"
+        ).fetchone()
+        return Position(*row)
+
+    def segments(self) -> dict[int, int]:
+        """Segment number -> octets, as far as they are catalogued."""
+        return dict(self.connection.execute("SELECT number, octets FROM segments"))
+
+    def advance(self, position: Position) -> None:
+        """Records that everything up to `position` is in. Inside a transaction."""
+        self.connection.execute(
+            "UPDATE position SET records = ?, segment = ?, octets = ?, last_octets = ?, last_hash = ?",
+            astuple(position),
+        )
+        self.connection.execute(
+            "INSERT INTO segments VALUES (?, ?) ON CONFLICT DO UPDATE SET octets = excluded.octets",
+            (position.segment, position.octets),
+        )
+
+    # ---- counters and names
+
+    def maildrop(self, name: str) -> int:
+        """The row id of a maildrop, made when new. Inside a transaction."""
+        if name not in self._maildrops:
+            self.connection.execute("INSERT OR IGNORE INTO maildrops (name) VALUES (?)", (name,))
+            self._maildrops[name] = self.maildrop_id(name)
+        return self._maildrops[name]
+
+    def maildrop_id(self, name: str) -> int:
+        """The row id of a maildrop, 0 if it has none yet."""
+        row = self.connection.execute("SELECT id FROM maildrops WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def count(self, maildrop: int, places: int = 0, octets: int = 0, suspects: int = 0, parked: int = 0) -> None:
+        if places or octets or suspects or parked:
+            self.connection.execute(
+                "UPDATE maildrops SET places = places + ?, octets = octets + ?, suspects = suspects + ?,"
+                " parked = parked + ? WHERE id = ?",
+                (places, octets, suspects, parked, maildrop),
+            )
+
+    def total(self, messages: int = 0, octets: int = 0, damaged: int = 0, voided: int = 0) -> None:
+        if messages or octets or damaged or voided:
+            self.connection.execute(
+                "UPDATE totals SET messages = messages + ?, octets = octets + ?, damaged = damaged + ?,"
+                " voided = voided + ?",
+                (messages, octets, damaged, voided),
+            )
+
+    # ---- what may be asked
+
+    def has_message(self, digest: Digest) -> bool:
+        return self._one("SELECT 1 FROM messages WHERE digest = ?", digest) is not None
+
+    def is_sound(self, digest: Digest) -> bool | None:
+        """False if the file is known to be damaged, None if there is no such message."""
+        row = self._one("SELECT damaged FROM messages WHERE digest = ?", digest)
+        return None if row is None else not row[0]
+
+    def damaged(self) -> Iterator[Digest]:
+        for (digest,) in self.connection.execute("SELECT digest FROM messages WHERE damaged = 1 ORDER BY digest"):
+            yield Digest(digest)
+
+    def mark(self, digest: Digest, headers: Headers, *, damaged: bool) -> None:
+        """A message's file was found damaged, or sound again. Inside a transaction."""
+        self.connection.execute(
+            "UPDATE messages SET damaged = ?, message_id = ?, date = ?, subject = ?, sender = ?, recipients = ?,"
+            " headers_readable = ? WHERE digest = ?",
+            (damaged, *storable(headers), headers.readable, digest),
+        )
+        self.total(damaged=1 if damaged else -1)
+
+    def has_other(self, message_id: str, digest: Digest) -> bool:
+        """Whether a message of other octets has the same Message-ID."""
+        query = "SELECT 1 FROM messages WHERE message_id = ? AND message_id != '' AND digest != ? LIMIT 1"
+        return self._one(query, message_id, digest) is not None
+
+    def remember_text(self, maildrop: str, unique_id: str, run: RunId, text: str) -> None:
+        """Advice: what a server said of a message. Inside a transaction."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO server_texts VALUES (?, ?, ?, ?)", (maildrop, unique_id, run, text)
+        )
+
+    def parked_elsewhere(self, maildrop: str, listed: Container[tuple[UniqueId, int]]) -> list[tuple[UniqueId, int]]:
+        """Parked messages of a maildrop that are not among those `listed` now."""
+        rows = self.connection.execute(
+            "SELECT unique_id, listed FROM parked WHERE maildrop = ?", (self.maildrop_id(maildrop),)
+        )
+        return [(unique_id, octets) for unique_id, octets in rows if (unique_id, octets) not in listed]
+
+    def known(self, maildrop: str, entries: Sequence[MaildropEntry]) -> Counter[tuple[UniqueId, int]]:
+        """How many sound places are recorded for each listed (unique id, octets); ids without any are left out."""
+        return Counter(
+            self._listed(
+                "SELECT p.unique_id, p.listed, count(*) FROM listing l JOIN places p ON p.maildrop = ?1"
+                " AND p.unique_id = l.unique_id AND p.listed = l.listed WHERE p.counted = 1"
+                " AND p.digest NOT IN (SELECT digest FROM messages WHERE damaged = 1) GROUP BY 1, 2",
+                maildrop,
+                entries,
+            )
+        )
+
+    def skipped(self, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], str]:
+        """The reason given by `mailmove skip` for each listed (unique id, octets) that it settled."""
+        return self._listed(
+            "SELECT s.unique_id, s.listed, s.reason FROM listing l JOIN skips s ON s.maildrop = ?1"
+            " AND s.unique_id = l.unique_id AND s.listed = l.listed WHERE s.digest = ''",
+            maildrop,
+            entries,
+        )
+
+    def parked(self, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], str]:
+        """The cause of each listed (unique id, octets) that is parked."""
+        return self._listed(
+            "SELECT k.unique_id, k.listed, k.cause FROM listing l JOIN parked k ON k.maildrop = ?1"
+            " AND k.unique_id = l.unique_id AND k.listed = l.listed",
+            maildrop,
+            entries,
+        )
+
+    def places_before(self, record: int, place: Place) -> int:
+        """How many records before number `record` are of exactly this message at exactly this entry."""
+        row = self._one(
+            "SELECT count(*) FROM places WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ?"
+            " AND counted = 1 AND record < ?",
+            self.maildrop_id(place.maildrop),
+            place.unique_id,
+            place.listed,
+            place.digest,
+            record,
+        )
+        return int(row[0])
+
+    def unreliable_sizes(self, maildrop: str) -> bool:
+        """Whether this maildrop's server was found to list wrong sizes throughout."""
+        row = self._one("SELECT unreliable_sizes FROM maildrops WHERE name = ?", maildrop)
+        return bool(row and row[0])
+
+    def _listed(self, query: str, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], Any]:
+        """Joins a listing with a table: by a temporary table, since a listing may have 10^5 entries, a table 10^7."""
+        if not (number := self.maildrop_id(maildrop)):
+            return {}
+        self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS listing (unique_id TEXT, listed INTEGER)")
+        self.connection.execute("BEGIN")
+        self.connection.execute("DELETE FROM temp.listing")
+        rows = {(entry.unique_id, entry.octets) for entry in entries}
+        self.connection.executemany("INSERT INTO temp.listing VALUES (?, ?)", rows)
+        found = {(UniqueId(u), int(n)): value for u, n, value in self.connection.execute(query, (number,))}
+        self.connection.execute("COMMIT")
+        return found
+
+    def _one(self, query: str, *values: object) -> Any:
+        return self.connection.execute(query, values).fetchone()
+
+
+def storable(headers: Headers) -> tuple[str, ...]:
+    """Header texts without lone surrogates, which SQLite refuses."""
+    texts = (headers.message_id, headers.date, headers.subject, headers.sender, headers.recipients)
+    return tuple(text.encode("utf-8", "replace").decode("utf-8") for text in texts)

@@ -1,0 +1,181 @@
+"""Where things are in an archive folder, and what makes a folder an archive.
+
+Strategy: the file FORMAT is written first and by rename; a folder with it is an archive, all else is made when missing,
+so a creation that was cut short is simply continued. Nothing here opens the database or takes the lock.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailmove import __version__
+from mailmove.archive.durable import sync_directory, write_durably
+from mailmove.errors import ArchiveDamaged, ArchiveTooNew, UsageError
+from mailmove.model import Digest
+
+FORMAT_VERSION = 1
+SHARD = 3
+MAGIC = "mailmove-archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What the file FORMAT says."""
+
+    version: int
+    archive_id: str
+    written_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one archive. `state` holds archive.db and the lock: the archive itself, or --state-dir."""
+
+    root: Path
+    state: Path
+
+    @property
+    def mail(self) -> Path:
+        return self.root / "mail"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def database(self) -> Path:
+        return self.state / "archive.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def writer(self) -> Path:
+        return self.root / "writer"
+
+    def shard(self, digest: Digest) -> Path:
+        return self.mail / digest[:SHARD]
+
+    def message(self, digest: Digest) -> Path:
+        """The file of a message: its exact octets (design.md section 5)."""
+        return self.mail / digest[:SHARD] / f"{digest}.eml"
+
+    def ensure(self) -> None:
+        """Makes the folders and README.txt that are missing."""
+        for folder in (self.mail, self.log, self.tmp, self.quarantine):
+            folder.mkdir(exist_ok=True)
+        if not (self.root / "README.txt").exists():
+            write_durably(self.root / "README.txt", README.encode("utf-8"))
+        sync_directory(self.root)
+
+
+def is_archive(root: Path) -> bool:
+    return (root / "FORMAT").is_file()
+
+
+def create(root: Path) -> Format:
+    """Makes `root` an archive: the folder (and its missing parents) and FORMAT, durable when this returns.
+
+    Raises UsageError if something else is there already.
+    """
+    refuse_other_content(root)
+    _make_folder(root)
+    found = Format(FORMAT_VERSION, secrets.token_hex(16), __version__)
+    text = f"{MAGIC} {found.version}\nid {found.archive_id}\nhash sha256\nshard {SHARD}\nwritten-by {__version__}\n"
+    _claim(root / "FORMAT", text.encode("ascii"))
+    return read_format(root)
+
+
+def _claim(path: Path, data: bytes) -> None:
+    """Writes `path` durably unless it exists: of two runs that create one archive, the second uses the first's."""
+    draft = path.with_name(f"FORMAT.{secrets.token_hex(4)}")
+    write_durably(draft, data)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        draft.replace(path)
+    draft.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def refuse_other_content(root: Path) -> None:
+    """Raises UsageError unless `root` is missing, empty, or an archive whose creation was cut short."""
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file, but an archive is a folder; name another place with -a.")
+    if root.is_dir() and any(not entry.name.startswith("FORMAT") for entry in root.iterdir()):
+        raise UsageError(f"{root} exists and is not a mailmove archive; name another folder with -a.")
+
+
+def _make_folder(root: Path) -> None:
+    """mkdir -p, each new name synced in its parent; only the archive itself is closed to other users."""
+    if root.is_dir():
+        return
+    if not root.parent.is_dir():
+        _make_folder(root.parent)
+    try:
+        root.mkdir(mode=0o700)
+    except FileExistsError:
+        raise UsageError(f"{root} is a file, but an archive is a folder; name another place with -a.") from None
+    sync_directory(root.parent)
+
+
+def read_format(root: Path) -> Format:
+    """What FORMAT says. Raises ArchiveTooNew or ArchiveDamaged, or UsageError if `root` is no archive."""
+    path = root / "FORMAT"
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"{root} is not a mailmove archive (it has no file FORMAT).") from None
+    except NotADirectoryError:
+        raise UsageError(f"{root} is a file, but an archive is a folder; name another place with -a.") from None
+    magic, _, version = (lines or [""])[0].partition(" ")
+    facts = dict(line.split(" ", 1) for line in lines[1:] if " " in line)
+    if magic != MAGIC or not version.isdigit() or (int(version) <= FORMAT_VERSION and "id" not in facts):
+        raise ArchiveDamaged(f"{path} is damaged: it does not say which archive this is. Restore it from a copy.")
+    if int(version) > FORMAT_VERSION:
+        raise ArchiveTooNew(
+            f"{root} has archive format {version}, and this mailmove {__version__} knows only {FORMAT_VERSION}: "
+            f"install mailmove {facts.get('written-by', 'of a later version')} or later."
+        )
+    return Format(int(version), facts["id"], facts.get("written-by", ""))
+
+
+README = """This folder is a mail archive made by mailmove. You do not need mailmove to read or check it.
+
+mail/     one file a message: the exact octets the mail server sent, headers first, in the format every mail program
+          calls .eml. A file's name is the sha256 of its content, in the folder named by the first three digits.
+log/      what happened, one JSON object a line, oldest first; segments 00000001.jsonl, 00000002.jsonl, ...
+          "add"    a message came in: its digest (the file's name), octets, mailbox ("maildrop"), the server's unique
+                   id, the time, and the date of the message ("internal_date")
+          "place"  a message already here was found again under another unique id or in another mailbox
+          "park", "gone", "skip"  a message that is not here, and why
+          "void"   the record with that number (counted from 0) is void: its file never became durable
+          "run"    a run began or ended, with its counts
+archive.db  an SQLite database made from mail/ and log/, for quick look-ups. If deleted, the next run rebuilds it.
+tmp/ quarantine/ lock FORMAT   needed by mailmove only
+
+Check every message (prints nothing if all is well):
+    find mail -name '*.eml' -exec sha256sum {} + | awk '{ n=$2; sub(/.*\\//, "", n); sub(/\\.eml$/, "", n);
+        if (n != $1) print "DAMAGED", $2 }'
+List all messages, oldest first (date, file, mailbox, unique id):
+    cat log/*.jsonl | jq -r 'select(.t == "add") |
+        [.internal_date, "mail/\\(.digest[0:3])/\\(.digest).eml", .maildrop, .unique_id] | @tsv' | sort
+Check that no message is missing (prints nothing if all are there, and names any that was voided for good reason):
+    cat log/*.jsonl | jq -r 'select(.t == "add") | "mail/\\(.digest[0:3])/\\(.digest).eml"' | sort -u |
+        while read -r f; do test -f "$f" || echo "MISSING $f"; done
+Read one: open the .eml file in any mail program or text editor.
+"""

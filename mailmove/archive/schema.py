@@ -1,0 +1,82 @@
+"""The catalogue's tables, as sqlite-utils migrations, oldest first.
+
+Strategy: every table and its purpose is named for people who open archive.db with Datasette or sqlite-utils. Two kinds:
+*projected* tables are made from mail/ and log/ alone and come out equal when rebuilt; *advice* tables only make the
+next run nicer and may be lost. A migration is never edited once released; a change is a new one.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("mailmove-catalogue")
+
+PROJECTED = ("messages", "maildrops", "places", "parked", "skips", "runs", "totals")
+"""Tables that a rebuild reproduces, compared by `verify`."""
+
+
+@migrations()
+def m001_messages_and_places(db: Database) -> None:
+    db.executescript(
+        """
+        -- projected: one row a message file in mail/; headers decoded; record = number of its first log record
+        CREATE TABLE messages (
+            id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, octets INTEGER NOT NULL, message_id TEXT NOT NULL,
+            date TEXT NOT NULL, subject TEXT NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
+            headers_readable INTEGER NOT NULL, record INTEGER NOT NULL, damaged INTEGER NOT NULL DEFAULT 0);
+        CREATE INDEX messages_message_id ON messages (message_id) WHERE message_id != '';
+        CREATE INDEX messages_damaged ON messages (digest) WHERE damaged = 1;
+
+        -- projected: mailboxes that were pulled, with counters that are maintained, never counted
+        CREATE TABLE maildrops (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, places INTEGER NOT NULL DEFAULT 0,
+            octets INTEGER NOT NULL DEFAULT 0, suspects INTEGER NOT NULL DEFAULT 0, parked INTEGER NOT NULL DEFAULT 0,
+            unreliable_sizes INTEGER NOT NULL DEFAULT 0);
+
+        -- projected: where each message was found; record = number of its log record. mailbox, flags and keywords are
+        -- for sources that have them (POP3 has none). counted = 0: the same listed entry received once more
+        CREATE TABLE places (
+            record INTEGER PRIMARY KEY, digest TEXT NOT NULL, maildrop INTEGER NOT NULL REFERENCES maildrops (id),
+            unique_id TEXT NOT NULL, octets INTEGER NOT NULL, listed INTEGER NOT NULL, complete TEXT NOT NULL,
+            identified_by TEXT NOT NULL, run TEXT NOT NULL, time TEXT NOT NULL, internal_date TEXT NOT NULL,
+            internal_date_origin TEXT NOT NULL, mailbox TEXT, flags TEXT, keywords TEXT, counted INTEGER NOT NULL,
+            settled INTEGER NOT NULL DEFAULT 0);
+        CREATE INDEX places_unique_id ON places (maildrop, unique_id, listed);
+        CREATE INDEX places_digest ON places (digest);
+        CREATE INDEX places_suspect ON places (maildrop) WHERE complete = 'false' AND settled = 0;
+
+        -- projected: messages the server refused to hand over, until they come in, go, or are settled
+        CREATE TABLE parked (
+            maildrop INTEGER NOT NULL, unique_id TEXT NOT NULL, listed INTEGER NOT NULL, cause TEXT NOT NULL,
+            code TEXT NOT NULL, run TEXT NOT NULL, time TEXT NOT NULL, record INTEGER NOT NULL,
+            PRIMARY KEY (maildrop, unique_id, listed)) WITHOUT ROWID;
+
+        -- projected: what `mailmove skip` settled, by whom it was decided that a message is not needed
+        CREATE TABLE skips (
+            record INTEGER PRIMARY KEY, maildrop INTEGER NOT NULL, unique_id TEXT NOT NULL, listed INTEGER NOT NULL,
+            digest TEXT NOT NULL, reason TEXT NOT NULL, time TEXT NOT NULL);
+        CREATE INDEX skips_unique_id ON skips (maildrop, unique_id, listed);
+
+        -- projected: every run that changed anything or ended; counts = the report's numbers as JSON
+        CREATE TABLE runs (
+            run TEXT PRIMARY KEY, job TEXT NOT NULL, maildrop TEXT NOT NULL, started TEXT NOT NULL,
+            ended TEXT NOT NULL DEFAULT '', outcome TEXT NOT NULL DEFAULT '', counts TEXT NOT NULL DEFAULT '{}');
+
+        -- projected: one row of counters over the whole archive
+        CREATE TABLE totals (
+            messages INTEGER NOT NULL, octets INTEGER NOT NULL, damaged INTEGER NOT NULL, voided INTEGER NOT NULL);
+        INSERT INTO totals VALUES (0, 0, 0, 0);
+
+        -- how far the log has been read into these tables: the last line's end, length and sha256
+        CREATE TABLE position (
+            records INTEGER NOT NULL, segment INTEGER NOT NULL, octets INTEGER NOT NULL, last_octets INTEGER NOT NULL,
+            last_hash TEXT NOT NULL);
+        INSERT INTO position VALUES (0, 1, 0, 0, '');
+        CREATE TABLE segments (number INTEGER PRIMARY KEY, octets INTEGER NOT NULL);
+
+        -- advice: the server's own words about a message, for the report
+        CREATE TABLE server_texts (
+            maildrop TEXT NOT NULL, unique_id TEXT NOT NULL, run TEXT NOT NULL, text TEXT NOT NULL,
+            PRIMARY KEY (maildrop, unique_id)) WITHOUT ROWID;
+        """
+    )

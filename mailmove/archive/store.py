@@ -1,0 +1,179 @@
+"""Message files: drafts in tmp/, then a group of them made durable under their final names (design.md section 5).
+
+Strategy: a draft is hashed while it is received; no file gets its final name before its octets are synced. The file
+`tmp/<run>.group` lists the digests about to be renamed, so that after a crash a file without a log record is known to
+be a leftover of ours. Steps 1 to 4 of the write order are here; log and catalogue are not this module's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from mailmove.archive.durable import FileSyncer, Syncer, SystemSyncer, choose_syncer, write_all
+from mailmove.archive.layout import Layout
+from mailmove.archive.records import checked_digest
+from mailmove.message import HEADER_LIMIT, header_section
+from mailmove.model import Digest, RunId
+
+READ_BLOCK = 1 << 20
+
+
+class Draft:
+    """One message on its way in: a file in tmp/ and a running sha256."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.octets = 0
+        self.digest = Digest("")
+        self._hash = hashlib.sha256()
+        self._head = b""
+        self._section: bytes | None = None
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o444)
+
+    def write(self, data: bytes) -> None:
+        """The next octets of the message. Raises OSError."""
+        write_all(self.fd, data)
+        self._hash.update(data)
+        self.octets += len(data)
+        if self._section is None and len(self._head) < HEADER_LIMIT:
+            self._head += data[: HEADER_LIMIT - len(self._head)]
+            self._section = header_section(self._head)
+
+    def finish(self, *, keep_open: bool) -> None:
+        """All octets are in: `digest` is known from here on."""
+        self.digest = Digest(self._hash.hexdigest())
+        if not keep_open:
+            self.close()
+
+    @property
+    def headers(self) -> bytes:
+        """The header section, or as much of the message as is looked for it."""
+        return self._head if self._section is None else self._section
+
+    def crlf_pairs(self) -> int:
+        """How many line ends CRLF the message has: what a server that counts LF leaves out of its sizes."""
+        pairs, last = 0, b""
+        with self.path.open("rb", buffering=0) as file:
+            while block := file.read(READ_BLOCK):
+                pairs += block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
+                last = block[-1:]
+        return pairs
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def discard(self) -> None:
+        """The message is not wanted after all."""
+        self.close()
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+
+class Store:
+    """Writes message files for one run."""
+
+    def __init__(self, layout: Layout, run: RunId, syncer: Syncer | None = None) -> None:
+        self._layout = layout
+        self._run = run
+        self._syncer: Syncer = syncer or choose_syncer(layout.root)
+        self._drafts = 0
+        self._shards: set[Path] = set()
+
+    @property
+    def group_file(self) -> Path:
+        return self._layout.tmp / f"{self._run}.group"
+
+    def draft(self) -> Draft:
+        """A new, empty draft. Raises OSError."""
+        self._syncer.begin()
+        self._drafts += 1
+        return Draft(self._layout.tmp / f"{self._run}-{self._drafts}")
+
+    def finish(self, draft: Draft) -> None:
+        """All octets of a draft are in. It stays open if it must be synced by itself."""
+        draft.finish(keep_open=self._syncer.keeps_open)
+
+    def settle(self, drafts: Sequence[Draft]) -> None:
+        """Makes finished drafts durable under their final names: steps 1 to 4 of the write order. Raises OSError."""
+        group = self._write_group(draft.digest for draft in drafts)
+        try:
+            self._syncer.files([*(draft.fd for draft in drafts), group], self._layout.tmp)
+        finally:
+            os.close(group)
+        for draft in drafts:
+            draft.close()
+        self._syncer.directories(self._rename(drafts))
+
+    def finish_group(self) -> None:
+        """The group is logged and catalogued: its list is no longer needed."""
+        self.group_file.unlink(missing_ok=True)
+        if isinstance(self._syncer, SystemSyncer) and self._syncer.too_slow:
+            self._syncer.close()
+            self._syncer = FileSyncer()
+
+    def close(self) -> None:
+        self._syncer.close()
+
+    def _write_group(self, digests: Iterable[Digest]) -> int:
+        fd = os.open(self.group_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        write_all(fd, "".join(f"{digest}\n" for digest in digests).encode("ascii"))
+        return fd
+
+    def _rename(self, drafts: Sequence[Draft]) -> set[Path]:
+        """Always over an existing file: that heals a damaged one. Returns the folders whose names changed."""
+        touched: set[Path] = set()
+        for draft in drafts:
+            shard = self._layout.shard(draft.digest)
+            if shard not in self._shards and self._make_shard(shard):
+                touched.add(self._layout.mail)
+            draft.path.replace(shard / f"{draft.digest}.eml")
+            touched.add(shard)
+        return touched
+
+    def _make_shard(self, shard: Path) -> bool:
+        self._shards.add(shard)
+        try:
+            shard.mkdir()
+        except FileExistsError:
+            return False
+        return True
+
+
+def hash_file(path: Path) -> Digest | None:
+    """The sha256 of a file's octets, None if there is no such file. Raises OSError if it cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def sound(layout: Layout, digest: Digest) -> bool:
+    """Whether the message's file is there and hashes to its name."""
+    return hash_file(layout.message(digest)) == digest
+
+
+def read_head(path: Path) -> bytes:
+    """The header section of a message file."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_LIMIT)
+    section = header_section(head)
+    return head if section is None else section
+
+
+def group_files(layout: Layout) -> list[Path]:
+    return sorted(layout.tmp.glob("*.group"))
+
+
+def read_group(path: Path) -> Iterator[Digest]:
+    """The digests of a .group file; lines that a crash left incomplete are passed over: nothing of it was renamed."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            with contextlib.suppress(ValueError):
+                yield checked_digest(line.decode("ascii", "replace"))

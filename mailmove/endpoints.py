@@ -1,0 +1,97 @@
+"""URLs and secrets become open sources and targets: the only module that names all adapters.
+
+Strategy: `parse_source` turns what a person typed into plain data, with one clear sentence for each mistake;
+`open_source` turns that data into a session. Ports, TLS and user names follow design.md section 8.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from mailmove.errors import UsageError
+from mailmove.jobs import PullJob
+from mailmove.model import Maildrop
+from mailmove.net import Ok, TlsPolicy
+from mailmove.protocols.pop3 import Window
+from mailmove.secrets import Secret
+from mailmove.sources import Source
+from mailmove.sources.pop3 import Pop3Endpoint, open_pop3
+
+PORTS = {"pop3s": 995, "pop3": 110}
+_URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\[\]/?#\s]+)(?::(?P<port>\d{1,5}))?/?")
+EXAMPLE = "like pop3s://me@gmx.de@pop.gmx.net"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl:
+    """A parsed SOURCE."""
+
+    scheme: str
+    user: str
+    host: str
+    port: int
+
+    def maildrop(self, name: str = "") -> Maildrop:
+        return Maildrop(self.host, self.user, self.port, name)
+
+
+def parse_source(text: str) -> SourceUrl:
+    """`pop3s://user@host[:port]` or `pop3://…`; the user ends at the last @, so it may be an address itself.
+
+    Raises UsageError. A password in the URL is refused, and not repeated in the message.
+    """
+    if not text.isprintable():
+        raise UsageError("The source holds a line break or another control character.")
+    found = _URL.fullmatch(text)
+    if not found or found["scheme"].lower() not in PORTS:
+        raise UsageError(f"{_shown(text)!r} is no POP3 source; give one {EXAMPLE}.")
+    scheme = found["scheme"].lower()
+    user, at, place = found["rest"].rpartition("@")
+    where = _HOST_PORT.fullmatch(place)
+    if not at or not user or not where:
+        raise UsageError(f"{_shown(text)!r} names no user and host; give them {EXAMPLE}.")
+    if ":" in user:
+        raise UsageError(
+            f"The URL for {place} holds a password, which other programs can see; take it out (a prompt asks for it, "
+            "or give --password-env, --password-file or --password-command). A colon in a user name is written %3A."
+        )
+    return SourceUrl(scheme, _user(user), where["host"].strip("[]").lower(), _port(where["port"], PORTS[scheme]))
+
+
+def _user(text: str) -> str:
+    user = unquote(text)
+    if not user.isprintable():
+        raise UsageError("The user name holds a line break or another control character.")
+    return user
+
+
+def _port(text: str | None, default: int) -> int:
+    port = int(text) if text else default
+    if not 0 < port < 65536:
+        raise UsageError(f"There is no port {port}; ports go from 1 to 65535.")
+    return port
+
+
+def _shown(text: str) -> str:
+    """A URL for an error message, without anything that may be a password."""
+    return re.sub(r":[^:@/]*@", ":***@", text)
+
+
+def open_source(job: PullJob, secret: Secret, window: int, ok: Ok) -> Source:
+    """Logs in to the job's source with at most `window` messages in flight. Raises what the adapter raises."""
+    url = parse_source(job.source)
+    endpoint = Pop3Endpoint(
+        host=url.host,
+        port=url.port,
+        user=url.user,
+        tls=url.scheme == "pop3s",
+        policy=TlsPolicy(Path(job.ca_file) if job.ca_file else None),
+        allow_plaintext=job.allow_plaintext,
+        timeout=job.timeout,
+        window=Window(max_messages=window),
+    )
+    return open_pop3(endpoint, secret.reveal(), ok)

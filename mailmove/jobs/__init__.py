@@ -1,0 +1,74 @@
+"""Jobs: what to do, as plain data; what a job gets from outside; what it tells afterwards.
+
+Strategy: one entry point a job, `run_job(job, context) -> RunReport`, with no globals, prompts, signal handlers or
+drawing inside (design.md section 12). A job holds references to secrets, never secrets. The context brings everything
+that differs between a terminal and a fleet: progress, clock, sleep, how to open a source, and `ok`, asked between
+messages and before every commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mailmove.archive import GroupLimits
+from mailmove.errors import Interrupted
+from mailmove.model import Maildrop, NoProgress, Progress, SecretRef
+from mailmove.sources import Source
+
+SLICE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class PullJob:
+    """Pull every message of a maildrop into an archive. Octets and seconds; `limit` None means all."""
+
+    source: str
+    maildrop: Maildrop
+    archive: Path
+    secret: SecretRef = field(default_factory=SecretRef)
+    name: str = "pull"
+    ca_file: str = ""
+    allow_plaintext: bool = False
+    timeout: float = 60.0
+    limit: int | None = None
+    dry_run: bool = False
+    state_dir: Path | None = None
+    wait: float = 0.0
+    take_over: bool = False
+    window: int = 1000
+    group: GroupLimits = field(default_factory=GroupLimits)
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Context:
+    """What a job gets from outside.
+
+    `open_source(job, window)` logs in; `ok` turns False when the run shall stop; `created` is told the path of an
+    archive that is made, before anything is in it.
+    """
+
+    open_source: Callable[[PullJob, int], Source]
+    progress: Progress = field(default_factory=NoProgress)
+    ok: Callable[[], bool] = _always
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    created: Callable[[Path], None] = lambda path: None
+
+    def check(self) -> None:
+        """Raises Interrupted when the run shall stop."""
+        if not self.ok():
+            raise Interrupted("Interrupted: run the same command again to resume.")
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, but hears a stop. Raises Interrupted."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(SLICE, left))

@@ -1,0 +1,111 @@
+"""Messages whose size is not what the server said, and the second look at them (design.md section 6.4).
+
+Strategy: the first copy of a mismatch is committed as suspect before anything else is tried, so that nothing is lost if
+the second look never happens. Each is fetched once more, in at most one further session, and judged with what it gives.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mailmove.archive import Archive, Draft, Filed, Received
+from mailmove.archive.records import Place
+from mailmove.jobs.completeness import Judgement, Sizes, judge, unreliable
+from mailmove.jobs.plan import Key, key
+from mailmove.model import Complete, Digest, MaildropEntry
+from mailmove.sources import Incoming
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A stored message that may be incomplete. `fits`: it has at least one of the sizes the server named."""
+
+    entry: MaildropEntry
+    sizes: Sizes
+    fits: bool
+    place: Place | None = None
+    judgement: Judgement | None = None
+
+
+class Suspects:
+    """All suspects of one run."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, deque[Suspect]] = {}
+        self._looked_at: dict[int, Suspect] = {}
+        self.received = 0
+        self.mismatches = 0
+        self.unresolved: list[Suspect] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    def first_look(self, incoming: Incoming, draft: Draft, *, unreliable_sizes: bool) -> Received:
+        """Whether a message that came in fits its sizes."""
+        sizes = Sizes(incoming.entry.octets, incoming.announced)
+        self.received += 1
+        if sizes.agree(draft.octets, draft.crlf_pairs):
+            return Received(incoming.entry, draft)
+        self.mismatches += 1
+        if unreliable_sizes:
+            return Received(incoming.entry, draft, Complete.UNRELIABLE_SIZES)
+        suspect = Suspect(incoming.entry, sizes, sizes.fits_any(draft.octets, draft.crlf_pairs))
+        self._looked_at[id(draft)] = suspect
+        return Received(incoming.entry, draft, Complete.NO)
+
+    def again(self, listing: Sequence[MaildropEntry]) -> list[MaildropEntry]:
+        """Which entries of a new listing to fetch once more; suspects that are listed no longer stay what they are."""
+        found: list[MaildropEntry] = []
+        wanted = {identity: len(waiting) for identity, waiting in self._open.items()}
+        for entry in listing:
+            if wanted.get(key(entry), 0) > 0:
+                wanted[key(entry)] -= 1
+                found.append(entry)
+        return found
+
+    def second_look(self, incoming: Incoming, draft: Draft) -> Received | None:
+        """The verdict on a suspect and its second copy; None if the entry is no suspect."""
+        waiting = self._open.get(key(incoming.entry))
+        if not waiting:
+            return None
+        suspect = waiting.popleft()
+        sizes = Sizes(incoming.entry.octets, incoming.announced)
+        suspect.judgement = judge(
+            same=suspect.place is not None and suspect.place.digest == draft.digest,
+            listed=sizes.listed,
+            sizes_unreliable=self.sizes_unreliable,
+            first_fits=suspect.fits,
+            second_fits=sizes.fits_any(draft.octets, draft.crlf_pairs),
+        )
+        self._looked_at[id(draft)] = suspect
+        return Received(incoming.entry, draft, suspect.judgement.second, again=True)
+
+    def committed(self, draft: Draft, filed: Filed, archive: Archive) -> None:
+        """A copy of a suspect is durable: remember the first, settle the second."""
+        suspect = self._looked_at.pop(id(draft), None)
+        if suspect is None:
+            return
+        if suspect.judgement is None:
+            suspect.place = filed.place
+            self._open.setdefault(key(suspect.entry), deque()).append(suspect)
+        elif Complete.NO in (suspect.judgement.first, suspect.judgement.second):
+            self._settle_different(suspect, suspect.judgement, archive)
+
+    def _settle_different(self, suspect: Suspect, judgement: Judgement, archive: Archive) -> None:
+        if judgement.first is judgement.second:
+            self.unresolved.append(suspect)
+        elif judgement.first is Complete.YES and suspect.place is not None:
+            archive.amend(replace(suspect.place, complete=Complete.YES))
+
+    def remaining(self) -> list[tuple[MaildropEntry, Digest]]:
+        """Suspects that stay suspect, for the report."""
+        waiting = [suspect for queue in self._open.values() for suspect in queue]
+        both = [*waiting, *self.unresolved]
+        return [(suspect.entry, suspect.place.digest) for suspect in both if suspect.place is not None]
+
+    @property
+    def sizes_unreliable(self) -> bool:
+        """Whether this server's sizes mean nothing, by what came in at first look."""
+        return unreliable(self.mismatches, self.received)

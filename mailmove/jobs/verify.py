@@ -1,0 +1,77 @@
+"""Verify: is every message there, unaltered, and do log and catalogue agree? Changes nothing (design.md section 5)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mailmove.archive import Reader
+from mailmove.archive.audit import Audit, Finding
+from mailmove.jobs import Context
+
+SOUND = frozenset({"leftover"})
+"""Kinds of findings that are nothing to worry about."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyJob:
+    """Verify an archive."""
+
+    archive: Path
+    state_dir: Path | None = None
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was proven, and every finding by name."""
+
+    archive: str
+    proven: int = 0
+    octets: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        return all(finding.kind in SOUND for finding in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.sound else 4
+
+    def as_dict(self) -> dict[str, object]:
+        """The report as one JSON object."""
+        counts = Counter(finding.kind for finding in self.findings)
+        kinds = ("damaged", "missing", "extra", "leftover", "log", "catalogue")
+        return {
+            "job": "verify",
+            "archive": self.archive,
+            "outcome": "complete" if self.sound else "failed",
+            "proven": self.proven,
+            "bytes": self.octets,
+            **{kind: counts[kind] for kind in kinds},
+            "seconds": round(self.seconds, 3),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def run_verify(job: VerifyJob, context: Context) -> VerifyReport:
+    """Reads every file. Raises UsageError (no archive there), ArchiveTooNew, ArchiveDamaged, Interrupted."""
+    started = time.monotonic()
+    report = VerifyReport(str(job.archive.absolute()))
+    progress = context.progress
+
+    def proven(octets: int) -> None:
+        report.proven += 1
+        report.octets += octets
+        progress.done(1, octets)
+
+    audit = Audit(Reader.open(job.archive, state_dir=job.state_dir), proven, context.check)
+    try:
+        report.findings.extend(audit.run(lambda messages, octets: progress.begin("verify", messages, octets)))
+    finally:
+        progress.end()
+    report.seconds = time.monotonic() - started
+    return report

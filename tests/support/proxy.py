@@ -1,0 +1,134 @@
+"""A recording proxy between a client and a plaintext server, in threads of the test's own process.
+
+    with Proxy(dovecot.ports["pop3"]) as proxy:
+        proxy.at(5_000, lambda session: client.kill())     # or proxy.reset, or proxy.close
+        ... let the client work on proxy.port ...
+    assert proxy.sessions[0].verbs == ["CAPA", "USER", "PASS", "STAT", "UIDL", "LIST", "QUIT"]
+
+Strategy: one thread per connection carries both directions, so nothing needs a lock. What the client writes is kept
+line by line. With `context` the client speaks TLS to the proxy (pop3s) and the proxy plaintext to the server, so that
+such a session can be read too; after a STLS that the server itself answers there is nothing left to read.
+`at(n, action)` is exact: n octets of server text, summed over all sessions, have gone down when the action is called,
+and not one more goes until it has returned.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+
+from tests.support import listener
+from tests.support.listener import HOST, PATIENCE, Listener
+
+CHUNK = 1 << 16
+
+
+class Session:
+    """One connection of a client: what it said, and how many octets of the server's went down to it."""
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+        self.down = 0
+        self.ended = threading.Event()
+        self.cut = False
+        self.connection: socket.socket | None = None
+        self._rest = b""
+
+    @property
+    def verbs(self) -> list[str]:
+        """The first word of every command, in capitals. Lines of an AUTH exchange show up as they are."""
+        return [command.partition(" ")[0].upper() for command in self.commands]
+
+    def heard(self, data: bytes) -> None:
+        if self.commands and self.commands[-1].upper() == "STLS":
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self.commands += [line.removesuffix(b"\r").decode("latin-1") for line in lines]
+
+
+Action = Callable[[Session], object]
+
+
+def reset(session: Session) -> None:
+    """An action: the client sees ECONNRESET."""
+    assert session.connection is not None
+    session.cut = True
+    listener.reset(session.connection)
+
+
+def close(session: Session) -> None:
+    """An action: the client sees the end of the stream. What it still writes is read, so that no RST follows."""
+    assert session.connection is not None
+    session.cut = True
+    listener.close(session.connection)
+
+
+class Proxy(Listener):
+    """`sessions` fills as clients connect to `port`; `down` is the sum of octets sent to them."""
+
+    def __init__(self, to: int, *, context: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self.to, self.context = to, context
+        self.sessions: list[Session] = []
+        self.down = 0
+        self._actions: list[tuple[int, Action]] = []
+
+    def at(self, octets: int, action: Action) -> None:
+        """Calls `action(session)` once, when `octets` have gone down. To be said before they have."""
+        assert octets > self.down, f"{self.down} octets went down already"
+        self._actions = sorted([*self._actions, (octets, action)], key=lambda pair: pair[0])
+
+    def wait(self, sessions: int = 1) -> None:
+        """Until the first `sessions` sessions have ended: nothing is added to them any more."""
+        assert len(self.sessions) >= sessions, f"{len(self.sessions)} sessions came, not {sessions}"
+        for number, session in enumerate(self.sessions[:sessions], 1):
+            assert session.ended.wait(PATIENCE), f"session {number} does not end"
+
+    def serve(self, connection: socket.socket) -> None:
+        session = Session()
+        self.sessions.append(session)
+        try:
+            session.connection = self.secure(connection, self.context) if self.context else connection
+            with socket.create_connection((HOST, self.to)) as server:
+                server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._relay(session, session.connection, server)
+        finally:
+            session.ended.set()
+
+    def _relay(self, session: Session, client: socket.socket, server: socket.socket) -> None:
+        """Both directions, until both have ended or an action has closed the client."""
+        open_ends = [client, server]
+        while open_ends and client.fileno() >= 0:
+            for end in _readable(open_ends):
+                data = end.recv(CHUNK)
+                if not data:
+                    open_ends.remove(end)
+                    listener.goodbye(server if end is client else client)
+                elif end is client:
+                    session.heard(data)
+                    server.sendall(data)
+                else:
+                    self._pass_down(session, client, data)
+
+    def _pass_down(self, session: Session, client: socket.socket, data: bytes) -> None:
+        while data and not session.cut:
+            part = data[: self._actions[0][0] - self.down] if self._actions else data
+            client.sendall(part)
+            data = data[len(part) :]
+            session.down += len(part)
+            self.down += len(part)
+            self._act(session)
+
+    def _act(self, session: Session) -> None:
+        while self._actions and self._actions[0][0] <= self.down:
+            _, action = self._actions.pop(0)
+            action(session)
+
+
+def _readable(ends: list[socket.socket]) -> list[socket.socket]:
+    """Those with something to read; TLS may hold octets that the kernel no longer shows."""
+    held: list[socket.socket] = [end for end in ends if isinstance(end, ssl.SSLSocket) and end.pending()]
+    return held or select.select(ends, [], [])[0]
