@@ -46,8 +46,10 @@ class Summary:
     uncatalogued: int = 0
 
 
-def summarise(catalogue: Catalogue, log: Log) -> Summary:
-    """The state of an archive as its catalogue has it."""
+def summarise(catalogue: Catalogue | None, log: Log) -> Summary:
+    """The state of an archive as its catalogue has it; without a catalogue, nothing is known before the next run."""
+    if catalogue is None:
+        return Summary(0, 0, 0, uncatalogued=sum(log.segments().values()))
     (totals,) = rows(catalogue, "SELECT messages, octets, damaged FROM totals")
     return Summary(
         **totals,

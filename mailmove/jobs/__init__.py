@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mailmove.archive import GroupLimits
-from mailmove.errors import Interrupted
+from mailmove.errors import Interrupted, LocalProtocolError
 from mailmove.model import Maildrop, NoProgress, Progress, SecretRef
 from mailmove.sources import Source
 
@@ -47,6 +47,10 @@ def _always() -> bool:
     return True
 
 
+def _no_source(job: PullJob, window: int) -> Source:
+    raise LocalProtocolError("A job without a source tried to open one: this is a bug in mailmove.")
+
+
 @dataclass(slots=True)
 class Context:
     """What a job gets from outside.
@@ -55,7 +59,7 @@ class Context:
     archive that is made, before anything is in it.
     """
 
-    open_source: Callable[[PullJob, int], Source]
+    open_source: Callable[[PullJob, int], Source] = _no_source
     progress: Progress = field(default_factory=NoProgress)
     ok: Callable[[], bool] = _always
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -31,7 +31,7 @@ class SkipJob:
 
 
 def run_skip(job: SkipJob, context: Context) -> Row:
-    """Logs the decision; returns what was settled (kind, maildrop, unique_id, digest). Raises UsageError, ArchiveError."""
+    """Logs the decision; returns what was settled: kind, maildrop, ids. Raises UsageError, ArchiveError."""
     with Archive.open(job.archive, state_dir=job.state_dir, wait=job.wait, clock=context.clock) as archive:
         found = _the_one(job, _candidates(job, archive))
         record = event(

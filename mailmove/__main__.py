@@ -1,0 +1,5 @@
+"""`python -m mailmove`."""
+
+from mailmove.cli import main
+
+main()

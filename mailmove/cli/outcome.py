@@ -1,0 +1,71 @@
+"""How a command ends: errors become one sentence and an exit code, in this one place (design.md sections 8 and 10)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import NoReturn
+
+import typer
+
+from mailmove.errors import Interrupted, MailmoveError, UsageError
+
+INTERRUPTED = "Interrupted. Everything reported as stored is safe; run the same command again to resume."
+BUG = 1
+
+
+@contextlib.contextmanager
+def errors_told(*, as_json: bool) -> Iterator[None]:
+    """Runs a command's body; whatever it raises becomes a sentence on stderr and an exit code."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except MailmoveError as error:
+        _tell(error, as_json=as_json)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _tell(Interrupted(INTERRUPTED), as_json=as_json)
+        raise typer.Exit(Interrupted.exit_code) from None
+    except BrokenPipeError:
+        raise typer.Exit(BUG) from None
+    except Exception as error:  # noqa: BLE001 - whatever is no MailmoveError is a bug, and is shown as one
+        traceback.print_exc()
+        say(f"This is a bug in mailmove ({type(error).__name__}); nothing acknowledged is lost. Please report it.")
+        if as_json:
+            print_json(_document(error))
+        raise typer.Exit(BUG) from None
+
+
+def _tell(error: MailmoveError, *, as_json: bool) -> None:
+    say(INTERRUPTED if isinstance(error, Interrupted) else error.message)
+    if as_json and not isinstance(error, UsageError):
+        print_json(_document(error))
+
+
+def _document(error: BaseException) -> dict[str, object]:
+    from mailmove.jobs.report import error_dict
+
+    outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
+    return {"outcome": outcome, "error": error_dict(error)}
+
+
+def say(sentence: str) -> None:
+    """One sentence on stderr, with no control character a server may have put in it."""
+    print("mailmove: " + printable(sentence), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Text from a server or a mail that cannot move the cursor or change the colours of a terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+def leave(code: int) -> NoReturn:
+    raise typer.Exit(code)

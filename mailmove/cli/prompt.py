@@ -1,0 +1,18 @@
+"""Asking a person, on a terminal only."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+
+from mailmove.errors import UsageError
+
+
+def ask_password(whose: str) -> str:
+    """A password, not echoed. Raises UsageError where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"No password for {whose}: give --password-env NAME, --password-file FILE or --password-command CMD, "
+            "or run in a terminal to be asked."
+        )
+    return getpass.getpass(f"Password for {whose}: ")

@@ -1,0 +1,104 @@
+"""Reports as text for people."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from mailmove.cli.outcome import printable
+
+if TYPE_CHECKING:
+    from mailmove.jobs.report import RunReport
+    from mailmove.jobs.verify import VerifyReport
+    from mailmove.model import ReportedException
+
+SHOWN = 20
+WORDS = {
+    "stored": "stored",
+    "already_archived": "already archived",
+    "duplicate_content": "same content as one archived",
+    "skipped": "skipped",
+    "gone": "gone from the server",
+    "parked": "refused by the server (parked)",
+    "pending": "not reached",
+}
+
+
+def size(octets: float) -> str:
+    """Octets for people."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if octets < 1000 or unit == "GB":
+            return f"{octets:,.0f} {unit}" if unit == "bytes" else f"{octets:,.1f} {unit}"
+        octets /= 1000
+    raise AssertionError("unreachable")
+
+
+def pull_report(report: RunReport) -> str:
+    """The pull's report: one headline, the equation, the exceptions, what to do next."""
+    counts = report.counts()
+    if report.dry_run:
+        return _dry_run(report)
+    lines = [f"{_headline(report)}: {report.maildrop} -> {report.archive}"]
+    lines += [f"  {report.listed:>9,}  listed"]
+    lines += [f"  {counts[term]:>9,}  {words}" for term, words in WORDS.items() if counts[term] or term == "stored"]
+    lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {_plural(report.sessions, 'session')}")
+    if report.versions:
+        lines.append(f"  {report.versions:,} of them share a Message-ID with another message; all are kept.")
+    return "\n".join([*lines, *_exceptions(report)])
+
+
+def _dry_run(report: RunReport) -> str:
+    counts = report.counts()
+    return (
+        f"Dry run: {report.maildrop} lists {_plural(report.listed, 'message')}; {counts['pending']:,} would be pulled "
+        f"({size(report.octets)}), {counts['already_archived']:,} are archived, {counts['skipped']:,} would be "
+        "skipped. Nothing was changed."
+    )
+
+
+def _headline(report: RunReport) -> str:
+    return {
+        "complete": "Complete",
+        "partial": "Ended, with exceptions to look at",
+        "interrupted": "Interrupted (run the same command again to resume)",
+        "failed": "Failed",
+    }[report.outcome.value]
+
+
+def _exceptions(report: RunReport) -> list[str]:
+    lines = [_exception(item) for item in report.exceptions[:SHOWN]]
+    if len(report.exceptions) > SHOWN:
+        lines.append(f"  … and {len(report.exceptions) - SHOWN:,} more (--json names all)")
+    settle = [item for item in report.exceptions if item.kind in ("parked", "suspect")]
+    if settle:
+        lines.append("To accept what cannot be had, settle it:")
+        lines += [f"  {skip_command(report.archive, item)}" for item in settle[:SHOWN]]
+    return lines
+
+
+def _exception(item: ReportedException) -> str:
+    said = f"; the server said {item.server_text!r}" if item.server_text else ""
+    what = f"{item.count:,} messages" if item.count else item.unique_id or item.digest
+    return printable(f"  {item.kind}: {what}: {item.reason}{said}")
+
+
+def skip_command(archive: str, item: ReportedException) -> str:
+    """The command to paste that settles an exception."""
+    identity = item.digest[:16] if item.kind == "suspect" else item.unique_id
+    words = ["mailmove", "skip", identity, "-a", archive, "--maildrop", item.maildrop, "--reason", "REASON"]
+    return printable(shlex.join(words))
+
+
+def verify_report(report: VerifyReport) -> str:
+    """One headline, then every finding by name."""
+    leftovers = sum(finding.kind == "leftover" for finding in report.findings)
+    problems = len(report.findings) - leftovers
+    head = (
+        f"Sound: {report.archive}" if report.sound else f"NOT SOUND ({_plural(problems, 'problem')}): {report.archive}"
+    )
+    proven = f"  {_plural(report.proven, 'message')} proven, {size(report.octets)} in {report.seconds:.1f} s"
+    return "\n".join([head, proven, *(printable(f"  {f.kind}: {f.what}: {f.reason}") for f in report.findings)])
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
