@@ -2,7 +2,9 @@
 
 Strategy: a size that a server names is a signal, never a length to read. A message whose octets fit none of the two
 usual countings (line ends as CRLF, as sent; as LF, as many servers store them) may be a truncated one. It is stored as
-suspect, fetched once more, and the two copies are judged here.
+suspect, fetched once more, and the two copies are judged here. A message stored without a final line end gets
+one on the wire, since the terminator needs it (RFC 1939 section 3), and servers such as Dovecot leave it out of the
+size; a truncated message is never longer than was said, so this cannot hide one.
 """
 
 from __future__ import annotations
@@ -28,12 +30,19 @@ class Sizes:
         said = {self.listed} if self.announced is None else {self.listed, self.announced}
         if said == {octets}:
             return True
-        return said <= {octets, octets - crlf_pairs()}
+        return said <= countings(octets, crlf_pairs())
 
     def fits_any(self, octets: int, crlf_pairs: Callable[[], int]) -> bool:
         """Whether it fits at least one of them: enough to prefer one of two different copies."""
-        counted = {octets, octets - crlf_pairs()}
+        counted = countings(octets, crlf_pairs())
         return self.listed in counted or (self.announced is not None and self.announced in counted)
+
+
+def countings(octets: int, crlf_pairs: int) -> set[int]:
+    """The sizes an honest server may give: line ends as CRLF or LF, the last one counted or not."""
+    if not crlf_pairs:
+        return {octets}
+    return {octets, octets - 2, octets - crlf_pairs, octets - crlf_pairs - 1}
 
 
 def unreliable(mismatches: int, received: int) -> bool:
