@@ -99,8 +99,10 @@ class Referee:
         return line[3:].strip()
 
     def _lines(self) -> Iterator[bytes]:
+        """Un-stuffed: only ".." can be a stuffed dot. A lone leading one was not stuffed (Dovecot 2.3 leaves the very
+        first octet of a message so), and is content."""
         while (line := self._line()) != b"." + self._line_end:
-            yield line[1:] if line.startswith(b".") else line
+            yield line[1:] if line.startswith(b"..") else line
 
     def _line(self) -> bytes:
         """Up to CRLF: a bare LF is an octet like any other, unless the server ends all its lines so."""

@@ -1,0 +1,57 @@
+"""What an archive must be, checked without mailmove: files, log and database by the standard library alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+
+def digest(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+def files(archive: Path) -> dict[str, bytes]:
+    """Digest in the name -> octets, of everything under mail/."""
+    return {path.stem: path.read_bytes() for path in (archive / "mail").glob("*/*.eml")}
+
+
+def records(archive: Path) -> list[dict[str, Any]]:
+    """Every log line, oldest first."""
+    segments = sorted((archive / "log").glob("*.jsonl"))
+    return [json.loads(line) for segment in segments for line in segment.read_bytes().splitlines()]
+
+
+def places(archive: Path) -> list[tuple[str, str]]:
+    """(unique id, digest) of every place in the log that is not void."""
+    found = records(archive)
+    void = {record["record"] for record in found if record["t"] == "void"}
+    kept = (r for n, r in enumerate(found) if r["t"] in ("add", "place") and n not in void)
+    return [(record["unique_id"], record["digest"]) for record in kept]
+
+
+def rows(archive: Path, query: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(f"{(archive / 'archive.db').as_uri()}?mode=ro", uri=True) as database:
+        found = database.execute(query).fetchall()
+    database.close()
+    return found
+
+
+def assert_exactly(archive: Path, expected: dict[str, bytes]) -> None:
+    """The archive holds exactly these messages (unique id -> octets): files, log and catalogue agree, tmp/ is empty."""
+    assert Counter(places(archive)) == Counter((uid, digest(octets)) for uid, octets in expected.items())
+    assert_consistent(archive)
+
+
+def assert_consistent(archive: Path) -> None:
+    """Every file hashes to its name, no record without a file, no row without a record, no file without either."""
+    stored = files(archive)
+    assert {name for name, octets in stored.items() if digest(octets) != name} == set()
+    logged = places(archive)
+    assert {name for _, name in logged} == set(stored)
+    assert Counter(rows(archive, "SELECT unique_id, digest FROM places")) == Counter(logged)
+    assert {row[0] for row in rows(archive, "SELECT digest FROM messages")} == set(stored)
+    assert sorted(path.name for path in (archive / "tmp").iterdir()) == []
