@@ -11,15 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from mailmove.archive import Archive, Draft, Filed, Reader, Received, check_creatable, is_archive
-from mailmove.errors import ArchiveError, ArchiveFull, Interrupted, MailmoveError, MessageRejected
+from mailmove.archive import Archive, Draft, Filed, Received, check_creatable, is_archive
+from mailmove.errors import ArchiveError, ArchiveFull, ConnectionLost, Interrupted, MailmoveError, MessageRejected
 from mailmove.jobs import Context, PullJob
+from mailmove.jobs.dry_run import dry_run
 from mailmove.jobs.group import Group
 from mailmove.jobs.ledger import Ledger
 from mailmove.jobs.plan import Key, PullPlan, key, plan_pull
 from mailmove.jobs.report import RunReport
 from mailmove.jobs.retry import Attempts
 from mailmove.jobs.suspects import Suspects
+from mailmove.jobs.trouble import Trouble
 from mailmove.model import Fate, MaildropEntry, Outcome, ReportedException
 from mailmove.sources import Incoming, Refused, Source
 
@@ -31,7 +33,7 @@ def run_pull(job: PullJob, context: Context) -> RunReport:
     ArchiveBusy, ArchiveDamaged, ArchiveTooNew, and on a first run whatever `open_source` raises.
     """
     check_creatable(job.archive)
-    return _dry_run(job, context) if job.dry_run else Pull(job, context).run()
+    return dry_run(job, context) if job.dry_run else Pull(job, context).run()
 
 
 class Pull:
@@ -47,9 +49,10 @@ class Pull:
         self._group = Group(job.group)
         self._refused: dict[Key, MessageRejected] = {}
         self._attempted: set[Key] = set()
+        self._trouble = Trouble()
         self._taken = 0
         self._second_look = False
-        self._report = _new_report(job)
+        self._report = RunReport(job.name, "", str(job.archive.absolute()), job.source, str(job.maildrop))
 
     def run(self) -> RunReport:
         """Until nothing is left to do, or something stops it."""
@@ -177,14 +180,28 @@ class Pull:
         except ArchiveError:
             self._group.discard()
             raise
-        except MailmoveError:
+        except MailmoveError as error:
             self._commit()
+            self._blame(error)
             self._context.progress.rewind()
             raise
         self._commit()
 
+    def _blame(self, error: MailmoveError) -> None:
+        """What a broken connection says of the message it broke in (P8: one bad message never stops the others)."""
+        if not isinstance(error, ConnectionLost):
+            return
+        for identity in self._trouble.forgiven():
+            self._refused.pop(identity, None)
+            self._attempted.discard(identity)
+            self._taken -= 1
+        if (hopeless := self._trouble.hopeless()) is not None:
+            self._attempted.add(hopeless)
+            self._refused[hopeless] = MessageRejected(f"The connection breaks in this message every time: {error}")
+
     def _receive(self, incoming: Incoming) -> None:
         archive = self._opened
+        self._trouble.begin(key(incoming.entry))
         draft = archive.draft()
         try:
             for chunk in incoming.chunks:
@@ -194,6 +211,7 @@ class Pull:
                 if self._group.due:
                     self._commit()
             archive.finish(draft)
+            self._trouble.over()
             self._group.add(self._look(incoming, draft))
         except BaseException:
             draft.discard()
@@ -209,6 +227,7 @@ class Pull:
 
     def _refuse(self, item: Refused) -> None:
         self._taken += 1
+        self._trouble.refused(key(item.entry))
         self._attempted.add(key(item.entry))
         self._refused[key(item.entry)] = item.error
 
@@ -239,11 +258,13 @@ class Pull:
         if error is None or not self._ledger.settle_all(identity, Fate.PARKED):
             return
         name, (unique_id, octets) = str(self._job.maildrop), identity
-        archive.park(unique_id, octets, "refused", error.code, error.server_text)
+        archive.park(
+            unique_id, octets, "refused" if error.server_text else "breaks-connection", error.code, error.server_text
+        )
         self._report.exceptions.append(
             ReportedException(
                 "parked",
-                "the server refused to hand it over",
+                "the server refused to hand it over" if error.server_text else error.message,
                 unique_id=unique_id,
                 maildrop=name,
                 server_text=error.server_text,
@@ -310,41 +331,3 @@ def _check_space(archive: Archive, plan: PullPlan) -> None:
             f"{archive.layout.root} needs {plan.space_needed:,} octets of free space for this pull and has {free:,}; "
             "free some, or name an archive on another disk with -a. Nothing was retrieved."
         )
-
-
-def _new_report(job: PullJob) -> RunReport:
-    return RunReport(job.name, "", str(job.archive.absolute()), job.source, str(job.maildrop))
-
-
-def _dry_run(job: PullJob, context: Context) -> RunReport:
-    """The plan, and nothing else: no lock, no archive made, no message fetched."""
-    started = time.monotonic()
-    report = _new_report(job)
-    report.dry_run = True
-    source = context.open_source(job, 1)
-    try:
-        listing = source.list()
-    except BaseException:
-        source.close()
-        raise
-    source.quit()
-    plan = _plan_for_reader(job, listing)
-    report.listed, report.sessions = len(listing), 1
-    report.octets = plan.octets
-    report.fates = {
-        Fate.ALREADY_ARCHIVED: len(plan.known),
-        Fate.SKIPPED: len(plan.skipped) + len(plan.beyond_limit),
-        Fate.PENDING: len(plan.retrieve),
-    }
-    report.seconds = time.monotonic() - started
-    return report
-
-
-def _plan_for_reader(job: PullJob, listing: Sequence[MaildropEntry]) -> PullPlan:
-    name = str(job.maildrop)
-    if is_archive(job.archive):
-        with Reader.open(job.archive, state_dir=job.state_dir).catalogue() as catalogue:
-            if catalogue is not None:
-                known, skips = catalogue.known(name, listing), catalogue.skipped(name, listing)
-                return plan_pull(listing, known, skips, (), job.limit)
-    return plan_pull(listing, {}, (), (), job.limit)

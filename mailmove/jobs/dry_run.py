@@ -1,0 +1,46 @@
+"""The plan of a pull, and nothing else: no lock, no archive made, no message fetched (`--dry-run`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from mailmove.archive import Reader, is_archive
+from mailmove.jobs import Context, PullJob
+from mailmove.jobs.plan import PullPlan, plan_pull
+from mailmove.jobs.report import RunReport
+from mailmove.model import Fate, MaildropEntry
+
+
+def dry_run(job: PullJob, context: Context) -> RunReport:
+    """Lists, plans and reports. Raises what `open_source` raises."""
+    started = time.monotonic()
+    report = RunReport(job.name, "", str(job.archive.absolute()), job.source, str(job.maildrop))
+    report.dry_run = True
+    source = context.open_source(job, 1)
+    try:
+        listing = source.list()
+    except BaseException:
+        source.close()
+        raise
+    source.quit()
+    plan = _plan_for_reader(job, listing)
+    report.listed, report.sessions = len(listing), 1
+    report.octets = plan.octets
+    report.fates = {
+        Fate.ALREADY_ARCHIVED: len(plan.known),
+        Fate.SKIPPED: len(plan.skipped) + len(plan.beyond_limit),
+        Fate.PENDING: len(plan.retrieve),
+    }
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _plan_for_reader(job: PullJob, listing: Sequence[MaildropEntry]) -> PullPlan:
+    name = str(job.maildrop)
+    if is_archive(job.archive):
+        with Reader.open(job.archive, state_dir=job.state_dir).catalogue() as catalogue:
+            if catalogue is not None:
+                known, skips = catalogue.known(name, listing), catalogue.skipped(name, listing)
+                return plan_pull(listing, known, skips, (), job.limit)
+    return plan_pull(listing, {}, (), (), job.limit)
