@@ -77,8 +77,12 @@ def _port(text: str | None, default: int) -> int:
 
 
 def _shown(text: str) -> str:
-    """A URL for an error message, without anything that may be a password."""
-    return re.sub(r":[^:@/]*@", ":***@", text)
+    """A URL for an error message, without anything that may be a password: from a colon to the last @, or the end."""
+    found = _URL.fullmatch(text)
+    rest = found["rest"] if found else text
+    user, at, place = rest.rpartition("@") if "@" in rest else (rest, "", "")
+    name, colon, _ = user.partition(":")
+    return text.removesuffix(rest) + name + (":***" if colon else "") + at + place
 
 
 def open_source(job: PullJob, secret: Secret, window: int, ok: Ok) -> Source:

@@ -17,6 +17,7 @@ from mailmove.errors import (
     AuthenticationRejected,
     CommandRejected,
     ConnectionLost,
+    HostUnreachable,
     MailmoveError,
     MessageRejected,
     NoUniqueIds,
@@ -114,7 +115,9 @@ class Pop3Source:
             event = self._next()
         except TimedOut as error:
             hint = "" if self._endpoint.tls else "; is this a TLS port? Then use pop3s://"
-            raise TimedOut(f"{self._stream.peer} sent no greeting for {self._stream.timeout:g} s{hint}.") from error
+            raise HostUnreachable(
+                f"{self._stream.peer} sent no greeting for {self._stream.timeout:g} s{hint}."
+            ) from error
         if isinstance(event, pop3.Refused):
             raise TryLater(
                 f"{self._stream.peer} takes no connection now: {event.text!r}.", server_text=event.text, code=event.code
