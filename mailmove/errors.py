@@ -47,6 +47,10 @@ class PlaintextRefused(ConfigurationError):
     """The password would have crossed the network unencrypted."""
 
 
+class MailboxRefused(ConfigurationError):
+    """The target will not make, open or write the mailbox that was named."""
+
+
 class ConnectionLost(MailmoveError):
     """Refused, reset, timed out, or EOF inside a reply. Reconnect, reconcile, resume."""
 
@@ -115,9 +119,22 @@ class AuthenticationRejected(CommandRejected):
 
 
 class MessageRejected(CommandRejected):
-    """The server refused this one message: park it and go on with the others."""
+    """The server refused this one message: park it and go on with the others.
+
+    `cause` names why in one word or two, as far as the server's words tell: "size", "nul", "header" …, or "refused".
+    """
 
     exit_code = 3
+
+    def __init__(
+        self, message: str, *, server_text: str = "", command: str = "", code: str = "", cause: str = "refused"
+    ) -> None:
+        super().__init__(message, server_text=server_text, command=command, code=code)
+        self.cause = cause
+
+
+class QuotaExceeded(CommandRejected):
+    """The target is full ([OVERQUOTA], RFC 9208 section 5.1): free space there, then run again."""
 
 
 class ArchiveError(MailmoveError):

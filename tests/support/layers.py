@@ -28,12 +28,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "sources": BASE,
     "targets": BASE,
     "sources.*": ("sources", "protocols", "net", *BASE),
-    "targets.*": ("targets", "protocols", "net", *BASE),
+    "targets.*": ("targets", "targets.*", "protocols", "net", *BASE),
     "archive": ("archive", "message", *BASE),
     "jobs": ("jobs", "archive", "message", *CONTRACTS, *BASE),
     "recipe": ("jobs", *BASE),
     "endpoints": ("sources.*", "targets.*", "jobs", "secrets", "net", "protocols", *CONTRACTS, *BASE),
-    "cli": ("cli", "endpoints", "recipe", "secrets", "jobs", "archive", "message", "net", *CONTRACTS, *BASE),
+    "demo": ("demo", "protocols", *BASE),
+    "cli": ("cli", "endpoints", "recipe", "secrets", "jobs", "archive", "message", "net", "demo", *CONTRACTS, *BASE),
     "__main__": ("cli",),
     "": (),
 }
@@ -45,7 +46,8 @@ PURE = ("errors", "model", "message", "protocols")
 _NETWORK = ("net", "targets.*")
 OWNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("socket", "ssl", "select", "selectors", "socketserver"), _NETWORK),
-    **dict.fromkeys(("asyncio", "http", "poplib", "telnetlib", "ftplib", "urllib.request"), ()),
+    **dict.fromkeys(("http", "poplib", "telnetlib", "ftplib", "urllib.request"), ()),
+    **dict.fromkeys(("asyncio", "pymap", "pysasl", "proxyprotocol"), ("demo",)),
     **dict.fromkeys(("imapclient", "imaplib", "smtplib"), ("targets.*",)),
     **dict.fromkeys(("sqlite3", "sqlite_utils", "filelock"), ("archive",)),
     **dict.fromkeys(("typer", "click", "tqdm", "rich"), ("cli",)),

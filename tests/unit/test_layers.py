@@ -66,6 +66,10 @@ WRONG_WAY = [
     ("mailmove.recipe", "from mailmove.endpoints import parse"),
     ("mailmove.endpoints", "from mailmove.archive import Archive"),
     ("mailmove.endpoints", "from mailmove.cli import app"),
+    ("mailmove.demo.pop3_server", "from mailmove.net import connect"),
+    ("mailmove.demo.pop3_server", "from mailmove.archive import Archive"),
+    ("mailmove.jobs.pull", "from mailmove.demo import Pop3Server"),
+    ("mailmove.endpoints", "from mailmove.demo import Pop3Server"),
     ("mailmove", "from mailmove.cli import main"),
     ("mailmove.cellar", "import os"),
 ]
@@ -108,6 +112,10 @@ OWNED = [
     ("mailmove.jobs.pull", "from select import poll"),
     ("mailmove.jobs.pull", "import selectors"),
     ("mailmove.net", "import asyncio"),
+    ("mailmove.targets.imap", "import pymap"),
+    ("mailmove.cli.demo", "from pymap.imap import IMAPServer"),
+    ("mailmove.demo.pop3_server", "import socket"),
+    ("mailmove.demo.imap_server", "import imapclient"),
     ("mailmove.sources.pop3", "import poplib"),
     ("mailmove.archive.store", "import urllib.request"),
     ("mailmove.archive.store", "from urllib import request"),
@@ -143,6 +151,11 @@ def test_a_foreign_module_in_the_wrong_room_is_found(name: str, source: str) -> 
         ("mailmove.__main__", "from mailmove.cli import main"),
         ("mailmove.cli.pull", "from mailmove.endpoints import parse\nfrom mailmove import jobs, errors"),
         ("mailmove.model", "import enum, dataclasses, datetime"),
+        (
+            "mailmove.demo.pymap_backend",
+            "import asyncio, pymap, threading\nfrom mailmove.errors import ConfigurationError",
+        ),
+        ("mailmove.cli.demo", "from mailmove.demo import Pop3Server"),
     ],
 )
 def test_the_right_way_is_let_through(name: str, source: str) -> None:
