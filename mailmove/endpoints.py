@@ -1,12 +1,14 @@
 """URLs and secrets become open sources and targets: the only module that names all adapters.
 
-Strategy: `parse_source` turns what a person typed into plain data, with one clear sentence for each mistake;
-`open_source` turns that data into a session. Ports, TLS and user names follow design.md section 8.
+Strategy: `parse_source` and `parse_target` turn what a person typed into plain data, with one clear sentence for each
+mistake, by the same rules; `open_source` and `open_target` turn that data into a session. A new protocol is a line in
+PORTS or TARGETS. Ports, TLS and user names follow design.md section 8.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,11 +21,14 @@ from mailmove.protocols.pop3 import Window
 from mailmove.secrets import Secret
 from mailmove.sources import Source
 from mailmove.sources.pop3 import Pop3Endpoint, open_pop3
+from mailmove.targets import Target
+from mailmove.targets.imap import ImapEndpoint, open_imap
 
 PORTS = {"pop3s": 995, "pop3": 110}
 _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\[\]/?#\s]+)(?::(?P<port>\d{1,5}))?/?")
 EXAMPLE = "like pop3s://me@gmx.de@pop.gmx.net"
+TARGET_EXAMPLE = "like imaps://me@gmx.de@imap.gmx.net"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +49,48 @@ def parse_source(text: str) -> SourceUrl:
 
     Raises UsageError. A password in the URL is refused, and not repeated in the message.
     """
+    scheme, user, host, port = _parsed(text, "source", "POP3 source", PORTS, EXAMPLE)
+    return SourceUrl(scheme, user, host, _port(port, PORTS[scheme]))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUrl:
+    """A parsed TARGET."""
+
+    scheme: str
+    user: str
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """Who receives, whatever way leads there: protocol, user and host. Port and TLS are no part of it."""
+        return f"{TARGETS[self.scheme].protocol}://{self.user}@{self.host}"
+
+
+def parse_target(text: str) -> TargetUrl:
+    """`imaps://user@host[:port]` or `imap://…`, read like a source. Raises UsageError."""
+    scheme, user, host, port = _parsed(text, "target", "IMAP target", TARGETS, TARGET_EXAMPLE)
+    return TargetUrl(scheme, user, host, _port(port, TARGETS[scheme].port))
+
+
+def _parsed(text: str, what: str, kind: str, schemes: Container[str], example: str) -> tuple[str, str, str, str | None]:
+    """(scheme, user, host, port if given). Raises UsageError, in words of `what` and `kind`, with an example."""
     if not text.isprintable():
-        raise UsageError("The source holds a line break or another control character.")
+        raise UsageError(f"The {what} holds a line break or another control character.")
     found = _URL.fullmatch(text)
-    if not found or found["scheme"].lower() not in PORTS:
-        raise UsageError(f"{_shown(text)!r} is no POP3 source; give one {EXAMPLE}.")
-    scheme = found["scheme"].lower()
+    if not found or found["scheme"].lower() not in schemes:
+        raise UsageError(f"{_shown(text)!r} is no {kind}; give one {example}.")
     user, at, place = found["rest"].rpartition("@")
     where = _HOST_PORT.fullmatch(place)
     if not at or not user or not where:
-        raise UsageError(f"{_shown(text)!r} names no user and host; give them {EXAMPLE}.")
+        raise UsageError(f"{_shown(text)!r} names no user and host; give them {example}.")
     if ":" in user:
         raise UsageError(
             f"The URL for {place} holds a password, which other programs can see; take it out (a prompt asks for it, "
             "or give --password-env, --password-file or --password-command). A colon in a user name is written %3A."
         )
-    return SourceUrl(scheme, _user(user), where["host"].strip("[]").lower(), _port(where["port"], PORTS[scheme]))
+    return found["scheme"].lower(), _user(user), where["host"].strip("[]").lower(), where["port"]
 
 
 def _user(text: str) -> str:
@@ -99,3 +130,43 @@ def open_source(job: PullJob, secret: Secret, window: int, ok: Ok) -> Source:
         window=Window(max_messages=window),
     )
     return open_pop3(endpoint, secret.reveal(), ok)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the way to a target must be protected."""
+
+    tls: bool
+    policy: TlsPolicy
+    allow_plaintext: bool
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class _TargetKind:
+    """What a scheme of TARGET stands for. `tls`: from the first octet."""
+
+    protocol: str
+    port: int
+    tls: bool
+    open: Callable[[TargetUrl, _Way, str, Ok], Target]
+
+
+def open_target(url: str, secret: Secret, *, ca_file: str, allow_plaintext: bool, timeout: float, ok: Ok) -> Target:
+    """Logs in to a target. Raises UsageError, and what the adapter raises."""
+    parsed = parse_target(url)
+    kind = TARGETS[parsed.scheme]
+    way = _Way(kind.tls, TlsPolicy(Path(ca_file) if ca_file else None), allow_plaintext, timeout)
+    return kind.open(parsed, way, secret.reveal(), ok)
+
+
+def _open_imap(url: TargetUrl, way: _Way, password: str, ok: Ok) -> Target:
+    endpoint = ImapEndpoint(url.host, url.port, url.user, way.tls, way.policy, way.allow_plaintext, way.timeout)
+    return open_imap(endpoint, password, ok)
+
+
+TARGETS = {
+    "imaps": _TargetKind("imap", 993, True, _open_imap),
+    "imap": _TargetKind("imap", 143, False, _open_imap),
+}
+"""Scheme -> what it stands for."""

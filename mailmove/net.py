@@ -32,6 +32,7 @@ SLICE = 0.5
 """Seconds between two looks at whether the run shall stop."""
 
 READ = 256 * 1024
+TLS_ADVICE = "use the server's TLS port (995 for POP3), or pop3:// to start TLS after the greeting (STLS, port 110)"
 TLS_RECORD = 16 * 1024
 
 Ok = Callable[[], bool]
@@ -138,8 +139,11 @@ class Stream:
                 parts.append(tls.recv(TLS_RECORD))
         return b"".join(parts)
 
-    def start_tls(self, policy: TlsPolicy, host: str) -> None:
-        """The TLS handshake. Raises CertificateRefused, ConnectionLost, HostUnreachable (no TLS spoken there)."""
+    def start_tls(self, policy: TlsPolicy, host: str, *, advice: str = TLS_ADVICE) -> None:
+        """The TLS handshake; `advice` is for somebody who has found a port where no TLS is spoken.
+
+        Raises CertificateRefused, ConnectionLost, HostUnreachable (no TLS spoken there).
+        """
         deadline = Deadline(self.timeout)
         try:
             tls = policy.context().wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
@@ -149,7 +153,7 @@ class Stream:
         except ssl.SSLCertVerificationError as error:
             raise CertificateRefused(certificate_sentence(self.peer, host, error)) from error
         except ssl.SSLError as error:
-            raise HostUnreachable(self._no_tls(error)) from error
+            raise HostUnreachable(self._no_tls(error, advice)) from error
         except OSError as error:
             raise HostUnreachable(
                 f"{self.peer} closed the connection in the TLS handshake ({_words(error)}); is this its TLS port?"
@@ -167,12 +171,9 @@ class Stream:
             return False
         return True
 
-    def _no_tls(self, error: ssl.SSLError) -> str:
+    def _no_tls(self, error: ssl.SSLError, advice: str) -> str:
         if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
-            return (
-                f"{self.peer} does not speak TLS on this port; use the server's TLS port (995 for POP3), "
-                "or pop3:// to start TLS after the greeting (STLS, port 110)."
-            )
+            return f"{self.peer} does not speak TLS on this port; {advice}."
         return f"{self.peer} and we could not agree on TLS 1.2 or later ({error.reason or error})."
 
     def _wait(self, events: int, deadline: Deadline) -> None:

@@ -1,0 +1,220 @@
+"""One IMAP connection in words of IMAP: commands out, plain values back. The one module that touches imapclient.
+
+Strategy: imapclient is handed our wire (imap_wire.py) instead of a connection of its own, and does what it does well:
+capabilities, SASL, STATUS, and parsing LIST and FETCH. SELECT and APPEND are our own, because imapclient's forget
+response codes or rewrite line ends. Whatever its parsers stumble over is a ProtocolError, and what a server has said is
+forgotten after each command, so that nothing grows with the session.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import imaplib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import imapclient  # type: ignore[import-untyped]
+from imapclient.response_parser import parse_fetch_response  # type: ignore[import-untyped]
+
+from mailmove.errors import CommandRejected, MailmoveError, ProtocolError, UsageError
+from mailmove.net import Stream, TlsPolicy
+from mailmove.protocols import sasl
+from mailmove.targets import imap_names
+from mailmove.targets.imap_refusals import code_of
+from mailmove.targets.imap_wire import SHOWN, Wire
+
+_UNREADABLE = (imaplib.IMAP4.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What imapclient's parsers raise for responses outside the grammar."""
+
+
+class _Client(imapclient.IMAPClient):  # type: ignore[misc]
+    """imapclient with our wire under it and our quoting of mailbox names."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        super().__init__(wire.stream.peer, ssl=False)
+        self._imap.debug = 0  # 5 by now: every line and literal would be formatted for a log nobody keeps
+        del self._imap._mesg
+
+    def _create_IMAP4(self) -> Wire:  # noqa: N802 - the name is imapclient's
+        return self._wire
+
+    def _set_read_timeout(self) -> None:
+        """Ours are in the Stream."""
+
+    def _normalise_folder(self, name: str) -> bytes:
+        return imap_names.quoted(name)
+
+
+Answer = Mapping[bytes, Any]
+"""One FETCH response: {item: value}, the message's number as b"SEQ". UID and RFC822.SIZE are integers."""
+
+
+class ImapConnection:
+    """A greeted connection, in words of IMAP.
+
+    Every method may raise ConnectionLost, ProtocolError, Interrupted, what a BYE means (imap_refusals.farewell), and
+    where the server says NO, CommandRejected.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        """Reads the greeting (RFC 9051 section 7.1). Raises HostUnreachable if none comes."""
+        try:
+            self._wire = Wire(stream)
+        except imaplib.IMAP4.error as error:
+            raise ProtocolError(f"{stream.peer} does not speak IMAP4rev1 ({str(error)[:SHOWN]!r}).") from None
+        self._client = _Client(self._wire)
+
+    @property
+    def peer(self) -> str:
+        return self._wire.stream.peer
+
+    @property
+    def encrypted(self) -> bool:
+        return self._wire.stream.encrypted
+
+    @property
+    def preauthenticated(self) -> bool:
+        return self._wire.state == "AUTH"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """In capitals; as of the login, after it."""
+        with self._understood():
+            return frozenset(word.decode("ascii", "replace").upper() for word in self._client.capabilities())
+
+    def start_tls(self, policy: TlsPolicy, host: str) -> None:
+        """STARTTLS; what was said in plaintext before is forgotten. Also raises CertificateRefused."""
+        self._wire.start_tls(policy, host)
+
+    def log_in(self, user: str, password: str, *, plain: bool) -> None:
+        """LOGIN, or AUTHENTICATE PLAIN (RFC 4616)."""
+        message = sasl.plain(user, password)
+        self._wire.hide(password, base64.b64encode(message).decode("ascii"))
+        with self._understood():
+            if plain:
+                # Given once: the answer to a further challenge is "*" (cancel), never the password again.
+                answers = iter((message,))
+                self._client.sasl_login("PLAIN", lambda _: next(answers, None))
+            else:
+                words = imap_names.quoted_string(user), imap_names.quoted_string(password)
+                self._wire._simple_command("LOGIN", *words)
+                self._wire.state = "AUTH"
+            self._client.capabilities()  # keeps those that came with the OK; only now are they the session's own
+        self._wire.hide()
+
+    def select(self, mailbox: str, *, read_only: bool) -> Mapping[str, str]:
+        """SELECT or EXAMINE: response codes and their arguments, in capitals. `messages` is set by EXISTS."""
+        wire = self._wire
+        wire.untagged_responses.clear()
+        wire.state, wire.is_readonly, wire.messages = "AUTH", read_only, 0  # NO leaves no mailbox selected
+        with self._understood():
+            _, done = wire._simple_command("EXAMINE" if read_only else "SELECT", imap_names.quoted(mailbox))
+            wire.state = "SELECTED"
+            lines = [line for kind in ("OK", "NO") for line in wire.untagged_responses.get(kind, [])]
+            return {code_of(text): _argument(text) for text in map(wire.words, [*lines, *done])}
+
+    @property
+    def messages(self) -> int:
+        """How many messages the selected mailbox holds, as far as the server has told."""
+        return self._wire.messages
+
+    @property
+    def expunges(self) -> int:
+        """Grows whenever a message number may mean another message than before."""
+        return self._wire.expunges
+
+    def status(self, mailbox: str, *items: str) -> Mapping[str, int | None]:
+        """STATUS (RFC 9051 section 6.3.11). A value is None where the server says NIL."""
+        with self._understood():
+            found = self._client.folder_status(mailbox, items)
+            return {key.decode().upper(): None if value is None else int(value) for key, value in found.items()}
+
+    def attributes(self, mailbox: str) -> frozenset[str] | None:
+        """The LIST attributes of a mailbox, in lower case; None if it is not listed.
+
+        With LIST-EXTENDED (RFC 5258) a name that only has children is told apart from one that can hold no messages.
+        """
+        more = ("RETURN", "(CHILDREN)") if "LIST-EXTENDED" in self.capabilities else ()
+        with self._understood():
+            self._wire._simple_command("LIST", '""', imap_names.quoted(mailbox), *more)
+            lines = self._wire.untagged_responses.pop("LIST", [])
+            for attributes, _, name in self._client._proc_folder_list(lines):
+                if imap_names.same(name, mailbox):
+                    return frozenset(attribute.decode("ascii", "replace").lower() for attribute in attributes)
+        return None
+
+    def create(self, mailbox: str) -> None:
+        """CREATE (RFC 9051 section 6.3.4)."""
+        with self._understood():
+            self._client.create_folder(mailbox)
+
+    def subscribe(self, mailbox: str) -> None:
+        """SUBSCRIBE (RFC 9051 section 6.3.7)."""
+        with self._understood():
+            self._client.subscribe_folder(mailbox)
+
+    def noop(self) -> None:
+        """NOOP: the server says what is new."""
+        with self._understood():
+            self._wire._simple_command("NOOP")
+
+    def append(self, mailbox: str, flags: bytes, date: bytes, octets: int, chunks: Iterable[bytes]) -> str:
+        """APPEND; the text behind OK. Whatever goes wrong but a NO before the message closes the connection."""
+        head = (imap_names.quoted(mailbox), flags, date)
+        try:
+            return self._wire.append_message(head, octets, chunks)
+        except CommandRejected:
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._wire.untagged_responses.clear()
+
+    def fetch(self, messages: str, items: str, *, by_uid: bool) -> list[Answer]:
+        """FETCH or UID FETCH (RFC 9051 section 6.4.5). Servers may add answers, and items, that nobody asked for."""
+        words = ("UID", "FETCH", messages, items) if by_uid else ("FETCH", messages, items)
+        with self._understood():
+            try:
+                self._wire._simple_command(*words)
+            except CommandRejected as error:
+                if error.code != "EXPUNGEISSUED":  # RFC 5530: some are gone, the others were shown
+                    raise
+            lines = self._wire.untagged_responses.pop("FETCH", [None])
+            return list(parse_fetch_response(lines, normalise_times=False, uid_is_key=False).values())
+
+    def logout(self, timeout: float) -> None:
+        """LOGOUT and BYE. Never raises."""
+        self._wire.stream.timeout = min(self._wire.stream.timeout, timeout)
+        with contextlib.suppress(MailmoveError, imaplib.IMAP4.error, OSError):
+            self._client.logout()
+        self.close()
+
+    def close(self) -> None:
+        """Drops the connection. Never raises."""
+        self._wire.shutdown()
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Answers outside the grammar become ProtocolError, and whatever is no plain NO ends the session.
+
+        What was said stays no longer than it is needed.
+        """
+        try:
+            yield
+        except (CommandRejected, UsageError):
+            raise
+        except MailmoveError:
+            self.close()
+            raise
+        except _UNREADABLE:
+            raise self._wire.broken(f"answered {self._wire.doing} with something outside IMAP's grammar") from None
+        finally:
+            self._wire.untagged_responses.clear()
+
+
+def _argument(text: str) -> str:
+    """ "[UIDNEXT 5] Predicted next UID" -> "5"."""
+    return text.partition("]")[0].partition(" ")[2] if text.startswith("[") else ""
