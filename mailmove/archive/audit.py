@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from mailmove.archive import Reader
+from mailmove.archive import Reader, is_full
 from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.layout import SHARD
 from mailmove.archive.log import Line, Position
-from mailmove.archive.projection import Entry, apply
+from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
 from mailmove.archive.records import decode
 from mailmove.archive.store import group_files, hash_file, read_group
 from mailmove.errors import ArchiveDamaged
@@ -38,8 +38,13 @@ COMPARED = {
     " JOIN maildrops m ON m.id = k.maildrop ORDER BY k.record, m.name, k.unique_id",
     "skips": "SELECT s.record, m.name, s.unique_id, s.listed, s.digest, s.reason, s.time FROM skips s"
     " JOIN maildrops m ON m.id = s.maildrop ORDER BY s.record",
-    "runs": "SELECT run, job, maildrop, started, ended, outcome, counts FROM runs ORDER BY run",
+    "runs": "SELECT run, job, maildrop, target, started, ended, outcome, counts FROM runs ORDER BY run",
     "totals": "SELECT messages, octets, voided FROM totals",
+    "target_mailboxes": "SELECT target, mailbox, intended, delivered, parked, uncertain, skipped, skip_present,"
+    " accepted_uidvalidity, slowest_window FROM target_mailboxes ORDER BY target, mailbox",
+    "deliveries": "SELECT b.target, b.mailbox, d.digest, d.state, d.intend, d.uidvalidity, d.floor, d.uid, d.how,"
+    " d.cause, d.code, d.run, d.time, d.internal_date, d.internal_date_origin FROM deliveries d"
+    " JOIN target_mailboxes b ON b.id = d.mailbox ORDER BY d.intend, d.digest, d.id",
 }
 
 
@@ -82,6 +87,8 @@ class Audit:
                 try:
                     yield from self._compare(catalogue)
                 except sqlite3.DatabaseError as error:
+                    if is_full(error):
+                        raise
                     yield Finding("catalogue", "archive.db", f"cannot be read ({error}); delete it and run again")
         yield from self._project(None)
 
@@ -123,7 +130,7 @@ class Audit:
                 try:
                     record = decode(line.data, f"{self._name(line.end)}, record {line.index}")
                     apply(self._expected, [Entry(line.index, record, Headers())])
-                except (ArchiveDamaged, KeyError, ValueError, TypeError) as error:
+                except (ArchiveDamaged, *NOT_UNDERSTOOD) as error:
                     reason = f"record {line.index} cannot be understood ({error})"
                     yield Finding("log", self._name(line.end), reason)
 

@@ -7,6 +7,7 @@ written by projection.py only; here are the connection, the log position, the co
 from __future__ import annotations
 
 import contextlib
+import operator
 import sqlite3
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
@@ -21,6 +22,8 @@ from mailmove.archive.records import Place
 from mailmove.archive.schema import migrations
 from mailmove.model import Digest, Headers, MaildropEntry, RunId, UniqueId
 
+NOTHING: tuple[int, ...] = (0, 0, 0, 0)
+
 
 class Catalogue:
     """One open archive.db."""
@@ -28,6 +31,8 @@ class Catalogue:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._maildrops: dict[str, int] = {}
+        self._counts: dict[int, tuple[int, ...]] = {}
+        self._totals = NOTHING
 
     @classmethod
     def open(cls, path: Path) -> Catalogue:
@@ -63,12 +68,23 @@ class Catalogue:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._write_counters()
         except BaseException:
             self._maildrops.clear()
+            self._counts, self._totals = {}, NOTHING
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
         self.connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """For many questions at once: the database is locked for reading once, not for each of them."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("COMMIT")
 
     # ---- the log position
 
@@ -105,24 +121,37 @@ class Catalogue:
 
     def maildrop_id(self, name: str) -> int:
         """The row id of a maildrop, 0 if it has none yet."""
+        if name in self._maildrops:
+            return self._maildrops[name]
         row = self.connection.execute("SELECT id FROM maildrops WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else 0
 
+    def maildrop_names(self) -> list[str]:
+        """Every maildrop of the archive."""
+        return [name for (name,) in self.connection.execute("SELECT name FROM maildrops ORDER BY name")]
+
     def count(self, maildrop: int, places: int = 0, octets: int = 0, suspects: int = 0, parked: int = 0) -> None:
-        if places or octets or suspects or parked:
-            self.connection.execute(
-                "UPDATE maildrops SET places = places + ?, octets = octets + ?, suspects = suspects + ?,"
-                " parked = parked + ? WHERE id = ?",
-                (places, octets, suspects, parked, maildrop),
-            )
+        """Adds to a maildrop's counters. Inside a transaction, at whose end they are written."""
+        before = self._counts.get(maildrop, NOTHING)
+        self._counts[maildrop] = _sum(before, (places, octets, suspects, parked))
 
     def total(self, messages: int = 0, octets: int = 0, damaged: int = 0, voided: int = 0) -> None:
-        if messages or octets or damaged or voided:
+        """Adds to the archive's counters. Inside a transaction, at whose end they are written."""
+        self._totals = _sum(self._totals, (messages, octets, damaged, voided))
+
+    def _write_counters(self) -> None:
+        self.connection.executemany(
+            "UPDATE maildrops SET places = places + ?, octets = octets + ?, suspects = suspects + ?,"
+            " parked = parked + ? WHERE id = ?",
+            [(*counts, maildrop) for maildrop, counts in self._counts.items() if counts != NOTHING],
+        )
+        if self._totals != NOTHING:
             self.connection.execute(
                 "UPDATE totals SET messages = messages + ?, octets = octets + ?, damaged = damaged + ?,"
                 " voided = voided + ?",
-                (messages, octets, damaged, voided),
+                self._totals,
             )
+        self._counts, self._totals = {}, NOTHING
 
     # ---- what may be asked
 
@@ -137,6 +166,14 @@ class Catalogue:
     def damaged(self) -> Iterator[Digest]:
         for (digest,) in self.connection.execute("SELECT digest FROM messages WHERE damaged = 1 ORDER BY digest"):
             yield Digest(digest)
+
+    def damaged_places_of_unfinished_runs(self) -> list[tuple[int, str, str, str]]:
+        """(record, digest, maildrop, unique id) of places without a sound file that no ended run vouches for."""
+        return self.connection.execute(
+            "SELECT p.record, p.digest, d.name, p.unique_id FROM messages m JOIN places p ON p.digest = m.digest"
+            " JOIN maildrops d ON d.id = p.maildrop JOIN runs r ON r.run = p.run WHERE m.damaged = 1 AND r.ended = ''"
+            " AND r.started >= (SELECT coalesce(max(started), '') FROM runs WHERE ended != '') ORDER BY p.record"
+        ).fetchall()
 
     def mark(self, digest: Digest, headers: Headers, *, damaged: bool) -> None:
         """A message's file was found damaged, or sound again. Inside a transaction."""
@@ -230,7 +267,11 @@ class Catalogue:
         return self.connection.execute(query, values).fetchone()
 
 
+def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(operator.add, left, right))
+
+
 def storable(headers: Headers) -> tuple[str, ...]:
     """Header texts without lone surrogates, which SQLite refuses."""
     texts = (headers.message_id, headers.date, headers.subject, headers.sender, headers.recipients)
-    return tuple(text.encode("utf-8", "replace").decode("utf-8") for text in texts)
+    return tuple(text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts)

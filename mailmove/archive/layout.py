@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailmove import __version__
-from mailmove.archive.durable import sync_directory, write_durably
+from mailmove.archive.durable import is_network, sync_directory, write_durably
 from mailmove.errors import ArchiveDamaged, ArchiveTooNew, UsageError
 from mailmove.model import Digest
 
@@ -58,8 +58,12 @@ class Layout:
         return self.state / "archive.db"
 
     @property
-    def lock(self) -> Path:
-        return self.state / "lock"
+    def locks(self) -> tuple[Path, ...]:
+        """The lock files, in the order they are taken; on a network file system locks do not work."""
+        if self.state == self.root:
+            return (self.root / "lock",)
+        outside = (self.state / "lock",)
+        return outside if is_network(self.root) else (self.root / "lock", *outside)
 
     @property
     def writer(self) -> Path:
@@ -73,11 +77,12 @@ class Layout:
         return self.mail / digest[:SHARD] / f"{digest}.eml"
 
     def ensure(self) -> None:
-        """Makes the folders and README.txt that are missing."""
+        """Makes the folders and README.txt that are missing, and all names durable: a dead run may not have."""
         for folder in (self.mail, self.log, self.tmp, self.quarantine):
             folder.mkdir(exist_ok=True)
         if not (self.root / "README.txt").exists():
             write_durably(self.root / "README.txt", README.encode("utf-8"))
+        sync_directory(self.mail)
         sync_directory(self.root)
 
 
@@ -163,7 +168,10 @@ log/      what happened, one JSON object a line, oldest first; segments 00000001
                    id, the time, and the date of the message ("internal_date")
           "place"  a message already here was found again under another unique id or in another mailbox
           "park", "gone", "skip"  a message that is not here, and why
-          "void"   the record with that number (counted from 0) is void: its file never became durable
+          "void"   the record with that number (counted from 0) is void: its file never became durable; or, with a
+                   "target": an earlier delivery of that message does not count any more
+          "intend" these messages are about to be sent to a mailbox of another server ("target", "mailbox")
+          "deliver"  that server has this message, as number "uid" of its mailbox ("uidvalidity")
           "run"    a run began or ended, with its counts
 archive.db  an SQLite database made from mail/ and log/, for quick look-ups. If deleted, the next run rebuilds it.
 tmp/ quarantine/ lock FORMAT   needed by mailmove only

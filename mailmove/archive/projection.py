@@ -8,14 +8,22 @@ message file says (headers, or None if the file is not sound). So the pull, open
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mailmove.archive.catalogue import Catalogue, storable
+from mailmove.archive.delivery_projection import project_delivery
 from mailmove.archive.records import Place, Record
 from mailmove.model import Complete, Digest, Headers
 
 UNREADABLE = Headers(readable=False)
+
+NOT_UNDERSTOOD = (
+    *(KeyError, ValueError, TypeError, OverflowError),
+    *(sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
+"""What `apply` raises for a record that lacks what its type needs: the log is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ def apply(catalogue: Catalogue, entries: Iterable[Entry]) -> None:
     """Projects records in the order of the log. Inside a transaction. Unknown types are ignored."""
     for entry in entries:
         project = _PROJECTIONS.get(entry.record["t"])
-        if project is not None:
+        if not project_delivery(catalogue, entry) and project is not None:
             project(catalogue, entry)
 
 
@@ -48,15 +56,14 @@ def _place(catalogue: Catalogue, entry: Entry) -> None:
 def _message(catalogue: Catalogue, entry: Entry, place: Place) -> None:
     headers = entry.headers or UNREADABLE
     damaged = entry.headers is None
-    known = catalogue.connection.execute("SELECT damaged FROM messages WHERE digest = ?", (place.digest,)).fetchone()
-    if known is None:
-        catalogue.connection.execute(
-            "INSERT INTO messages (digest, octets, message_id, date, subject, sender, recipients, headers_readable,"
-            " record, damaged) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (place.digest, place.octets, *storable(headers), headers.readable, entry.index, damaged),
-        )
+    new = catalogue.connection.execute(
+        "INSERT INTO messages (digest, octets, message_id, date, subject, sender, recipients, headers_readable,"
+        " record, damaged) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
+        (place.digest, place.octets, *storable(headers), headers.readable, entry.index, damaged),
+    ).rowcount
+    if new:
         catalogue.total(messages=1, octets=place.octets, damaged=int(damaged))
-    elif known[0] != damaged:
+    elif catalogue.is_sound(place.digest) == damaged:
         catalogue.mark(place.digest, headers, damaged=damaged)
 
 
@@ -180,8 +187,8 @@ def _run(catalogue: Catalogue, entry: Entry) -> None:
     record = entry.record
     if record["event"] == "begin":
         catalogue.connection.execute(
-            "INSERT OR REPLACE INTO runs (run, job, maildrop, started) VALUES (?, ?, ?, ?)",
-            (record["run"], record["job"], record.get("maildrop", ""), record["time"]),
+            "INSERT OR REPLACE INTO runs (run, job, maildrop, target, started) VALUES (?, ?, ?, ?, ?)",
+            (record["run"], record["job"], record.get("maildrop", ""), record.get("target", ""), record["time"]),
         )
     else:
         catalogue.connection.execute(

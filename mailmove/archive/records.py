@@ -7,6 +7,7 @@ record carries no subject, no message text, and no server text. Unknown types an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from mailmove.errors import ArchiveDamaged
 from mailmove.model import Complete, DateOrigin, Digest, InternalDate, RunId, UniqueId
 
 Record = dict[str, Any]
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _COMPLETE_JSON: Mapping[Complete, object] = {
     Complete.YES: True,
@@ -93,7 +97,7 @@ def event(kind: str, time: datetime, run: RunId | str, **fields: object) -> Reco
 
 def encode(record: Record) -> bytes:
     """The record's line with its LF."""
-    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+    return _JSON.encode(record).encode("ascii") + b"\n"
 
 
 def decode(line: bytes, where: str) -> Record:
@@ -110,7 +114,7 @@ def decode(line: bytes, where: str) -> Record:
 def checked_digest(value: object) -> Digest:
     """A digest that is safe to make a file name of. Raises ValueError."""
     text = str(value)
-    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+    if not _DIGEST.fullmatch(text):
         raise ValueError("not a sha256 digest")
     return Digest(text)
 

@@ -17,8 +17,8 @@ from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.durable import sync_directory, sync_file, write_durably
 from mailmove.archive.layout import Layout
 from mailmove.archive.log import Line, Log, Position
-from mailmove.archive.projection import Entry, apply
-from mailmove.archive.records import Record, decode, encode, event
+from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
+from mailmove.archive.records import Record, checked_digest, decode, encode, event
 from mailmove.archive.store import group_files, read_group, read_head, sound
 from mailmove.errors import ArchiveDamaged
 from mailmove.message import read_headers
@@ -47,7 +47,6 @@ class Recovery:
         self._catalogue = catalogue
         self._now = now
         self._start = catalogue.position
-        self._unsound: dict[int, Record] = {}
         self._found = Recovered()
 
     def run(self) -> Recovered:
@@ -57,6 +56,7 @@ class Recovery:
         self._quarantine_torn_line(end)
         self._void(end)
         self._recheck_damaged()
+        self._found.damaged = sum(1 for _ in self._catalogue.damaged())
         self._clear_tmp()
         return self._found
 
@@ -78,33 +78,31 @@ class Recovery:
         end = self._start
         lines = self._log.read(self._start)
         while batch := list(islice(lines, BATCH)):
-            entries = [self._entry(line) for line in batch]
-            self._sync(entries)
-            self._log.sync_from(end)
+            try:
+                self._take_in_batch(batch, end)
+            except NOT_UNDERSTOOD as error:
+                raise _not_understood(self._layout.log, error) from error
             end = batch[-1].end
-            with self._catalogue.transaction():
-                apply(self._catalogue, entries)
-                self._catalogue.advance(end)
             self._found.records += len(batch)
         return end
 
+    def _take_in_batch(self, batch: Sequence[Line], after: Position) -> None:
+        entries = [self._entry(line) for line in batch]
+        self._sync(entries)
+        self._log.sync_from(after)
+        with self._catalogue.transaction():
+            apply(self._catalogue, entries)
+            for end in {line.end.segment: line.end for line in batch}.values():
+                self._catalogue.advance(end)
+
     def _entry(self, line: Line) -> Entry:
         record = decode(line.data, f"{self._log.path(line.end.segment)}, record {line.index}")
-        kind = record["t"]
-        if kind in ("add", "place"):
-            headers = self._headers_if_sound(record)
-            if headers is None:
-                self._unsound[line.index] = record
-            return Entry(line.index, record, headers)
-        if kind == "void":
-            self._unsound.pop(record["record"], None)
-        elif kind == "run" and record.get("event") == "end":
-            self._found.damaged += len(self._unsound)
-            self._unsound.clear()
+        if record["t"] in ("add", "place"):
+            return Entry(line.index, record, self._headers_if_sound(record))
         return Entry(line.index, record)
 
     def _headers_if_sound(self, record: Record) -> Headers | None:
-        digest = Digest(record["digest"])
+        digest = checked_digest(record["digest"])
         if not sound(self._layout, digest):
             return None
         return read_headers(read_head(self._layout.message(digest)), self._now)[0]
@@ -129,7 +127,7 @@ class Recovery:
         with path.open("rb") as segment:
             segment.seek(-octets, 2)
             torn = segment.read()
-        name = f"{path.stem}-at-{path.stat().st_size - octets}.torn"
+        name = f"{path.stem}-at-{path.stat().st_size - octets}-{self._now:%Y%m%dT%H%M%S%f}.torn"
         write_durably(self._layout.quarantine / name, torn)
         self._log.cut(end)
         self._found.torn = octets
@@ -137,13 +135,14 @@ class Recovery:
     # ---- (c) records of the unfinished run whose file never became durable
 
     def _void(self, end: Position) -> None:
-        if not self._unsound:
+        """Asks the catalogue, which has them as damaged by now: an opening that was cut off here is made good too."""
+        unsound = self._catalogue.damaged_places_of_unfinished_runs()
+        if not unsound:
             return
         records = [
-            event("void", self._now, "", record=index, digest=record["digest"], maildrop=record["maildrop"],
-                  unique_id=record["unique_id"])
-            for index, record in self._unsound.items()
-        ]  # fmt: skip
+            event("void", self._now, "", record=index, digest=digest, maildrop=maildrop, unique_id=unique_id)
+            for index, digest, maildrop, unique_id in unsound
+        ]
         after = self._log.append([encode(record) for record in records], end)
         with self._catalogue.transaction():
             apply(self._catalogue, (Entry(end.records + n, record) for n, record in enumerate(records)))
@@ -191,4 +190,11 @@ def _damaged_log(path: object, what: str) -> ArchiveDamaged:
     return ArchiveDamaged(
         f"{path} {what}. Restore it from a copy; `mailmove verify` names what is wrong. If you accept the "
         "log as it is, delete archive.db and run again: it is rebuilt from mail/ and log/."
+    )
+
+
+def _not_understood(path: object, error: Exception) -> ArchiveDamaged:
+    return ArchiveDamaged(
+        f"{path} holds a record that cannot be understood ({error}). `mailmove verify` names it. Restore the log from "
+        "a copy, then run again."
     )

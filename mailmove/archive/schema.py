@@ -11,7 +11,17 @@ from sqlite_utils import Database, Migrations
 
 migrations = Migrations("mailmove-catalogue")
 
-PROJECTED = ("messages", "maildrops", "places", "parked", "skips", "runs", "totals")
+PROJECTED = (
+    "messages",
+    "maildrops",
+    "places",
+    "parked",
+    "skips",
+    "runs",
+    "totals",
+    "target_mailboxes",
+    "deliveries",
+)
 """Tables that a rebuild reproduces, compared by `verify`."""
 
 
@@ -78,5 +88,44 @@ def m001_messages_and_places(db: Database) -> None:
         CREATE TABLE server_texts (
             maildrop TEXT NOT NULL, unique_id TEXT NOT NULL, run TEXT NOT NULL, text TEXT NOT NULL,
             PRIMARY KEY (maildrop, unique_id)) WITHOUT ROWID;
+        """
+    )
+
+
+@migrations()
+def m002_deliveries(db: Database) -> None:
+    db.executescript(
+        """
+        -- projected: mailboxes of targets that were delivered to, with counters that are maintained, never counted.
+        -- skip_present: whether to look for messages that came there otherwise (NULL until decided);
+        -- accepted_uidvalidity: the owner accepts that what was delivered before this UIDVALIDITY is missing;
+        -- slowest_window: seconds
+        CREATE TABLE target_mailboxes (
+            id INTEGER PRIMARY KEY, target TEXT NOT NULL, mailbox TEXT NOT NULL, intended INTEGER NOT NULL DEFAULT 0,
+            delivered INTEGER NOT NULL DEFAULT 0, parked INTEGER NOT NULL DEFAULT 0,
+            uncertain INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0, skip_present INTEGER,
+            accepted_uidvalidity INTEGER NOT NULL DEFAULT 0, slowest_window REAL NOT NULL DEFAULT 0,
+            UNIQUE (target, mailbox));
+
+        -- projected: one row a delivery. state: intended (it may be there or not), delivered, parked, uncertain,
+        -- skipped. intend = number of the log record that announced it; floor = the lowest UID it can have;
+        -- how: append (the server said OK), found (looked up after a crash), present (it was there before)
+        CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES target_mailboxes (id), digest TEXT NOT NULL,
+            state TEXT NOT NULL, intend INTEGER NOT NULL, uidvalidity INTEGER NOT NULL DEFAULT 0,
+            floor INTEGER NOT NULL DEFAULT 0, uid INTEGER NOT NULL DEFAULT 0, how TEXT NOT NULL DEFAULT '',
+            cause TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '', run TEXT NOT NULL, time TEXT NOT NULL,
+            internal_date TEXT NOT NULL DEFAULT '', internal_date_origin TEXT NOT NULL DEFAULT '');
+        CREATE INDEX deliveries_digest ON deliveries (mailbox, digest);
+        CREATE INDEX deliveries_uid ON deliveries (mailbox, uidvalidity, uid) WHERE state = 'delivered';
+        CREATE INDEX deliveries_open ON deliveries (mailbox, state) WHERE state != 'delivered';
+
+        -- runs that deliver: where to
+        ALTER TABLE runs ADD COLUMN target TEXT NOT NULL DEFAULT '';
+
+        -- advice: the target's own words about a message, for the report
+        CREATE TABLE target_texts (
+            target TEXT NOT NULL, mailbox TEXT NOT NULL, digest TEXT NOT NULL, text TEXT NOT NULL,
+            PRIMARY KEY (target, mailbox, digest)) WITHOUT ROWID;
         """
     )

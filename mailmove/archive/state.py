@@ -74,16 +74,20 @@ def claim_state(root: Path, archive_id: str, state_dir: Path | None, *, take_ove
     if state == root:
         return root
     writer = Writer.read(root / "writer")
-    ours = Writer(machine_id(), platform.node(), str(state))
-    if writer is not None and writer.machine != ours.machine and not take_over:
+    if writer is not None and writer.machine != machine_id() and not take_over:
         raise ArchiveElsewhere(
             f"{root} is written by the machine {writer.host or '(unnamed)'}; run there, or if that machine will never "
             "write to it again, give --take-over."
         )
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if writer != ours:
-        write_durably(root / "writer", ours.text().encode("utf-8"))
     return state
+
+
+def record_writer(root: Path, state: Path) -> None:
+    """Says in the archive who writes to it and where the state is, for readers and other machines. Under the lock."""
+    ours = Writer(machine_id(), platform.node(), str(state))
+    if state != root and Writer.read(root / "writer") != ours:
+        write_durably(root / "writer", ours.text().encode("utf-8"))
 
 
 def _known_machine() -> str:

@@ -10,29 +10,40 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mailmove.archive.durable import FileSyncer, Syncer, SystemSyncer, choose_syncer, write_all
-from mailmove.archive.layout import Layout
+from mailmove.archive.layout import SHARD, Layout
 from mailmove.archive.records import checked_digest
 from mailmove.message import HEADER_LIMIT, header_section
 from mailmove.model import Digest, RunId
 
 READ_BLOCK = 1 << 20
+T = TypeVar("T")
+
+
+def _nothing() -> Any:
+    return None
 
 
 class Draft:
     """One message on its way in: a file in tmp/ and a running sha256."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.octets = 0
         self.digest = Digest("")
         self._hash = hashlib.sha256()
         self._head = b""
         self._section: bytes | None = None
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o444)
+        self.fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o444)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
 
     def write(self, data: bytes) -> None:
         """The next octets of the message. Raises OSError."""
@@ -83,7 +94,8 @@ class Store:
         self._run = run
         self._syncer: Syncer = syncer or choose_syncer(layout.root)
         self._drafts = 0
-        self._shards: set[Path] = set()
+        self._tmp, self._mail = layout.tmp, layout.mail
+        self._shards: dict[str, Path] = {}
 
     @property
     def group_file(self) -> Path:
@@ -93,22 +105,30 @@ class Store:
         """A new, empty draft. Raises OSError."""
         self._syncer.begin()
         self._drafts += 1
-        return Draft(self._layout.tmp / f"{self._run}-{self._drafts}")
+        return Draft(f"{self._tmp}/{self._run}-{self._drafts}")
 
     def finish(self, draft: Draft) -> None:
         """All octets of a draft are in. It stays open if it must be synced by itself."""
         draft.finish(keep_open=self._syncer.keeps_open)
 
-    def settle(self, drafts: Sequence[Draft]) -> None:
-        """Makes finished drafts durable under their final names: steps 1 to 4 of the write order. Raises OSError."""
+    def settle(self, drafts: Sequence[Draft], meanwhile: Callable[[], T] = _nothing) -> T:
+        """Makes finished drafts durable under their final names: steps 1 to 4 of the write order. Raises OSError.
+
+        `meanwhile` is called while the disk is busy with the octets; what it returns is returned.
+        """
         group = self._write_group(draft.digest for draft in drafts)
         try:
-            self._syncer.files([*(draft.fd for draft in drafts), group], self._layout.tmp)
+            with ThreadPoolExecutor(1, thread_name_prefix="mailmove-settle") as disk:
+                fds = [*(draft.fd for draft in drafts), group]
+                synced = disk.submit(self._syncer.files, fds, self._layout.tmp)
+                result = meanwhile()
+            synced.result()
         finally:
             os.close(group)
         for draft in drafts:
             draft.close()
         self._syncer.directories(self._rename(drafts))
+        return result
 
     def finish_group(self) -> None:
         """The group is logged and catalogued: its list is no longer needed."""
@@ -125,24 +145,24 @@ class Store:
         write_all(fd, "".join(f"{digest}\n" for digest in digests).encode("ascii"))
         return fd
 
-    def _rename(self, drafts: Sequence[Draft]) -> set[Path]:
+    def _rename(self, drafts: Sequence[Draft]) -> Iterable[Path]:
         """Always over an existing file: that heals a damaged one. Returns the folders whose names changed."""
-        touched: set[Path] = set()
+        touched: dict[str, Path] = {}
         for draft in drafts:
-            shard = self._layout.shard(draft.digest)
-            if shard not in self._shards and self._make_shard(shard):
-                touched.add(self._layout.mail)
-            draft.path.replace(shard / f"{draft.digest}.eml")
-            touched.add(shard)
-        return touched
+            name = draft.digest[:SHARD]
+            touched[name] = shard = self._shards.get(name) or self._make_shard(name, touched)
+            os.replace(draft.name, f"{shard}/{draft.digest}.eml")  # noqa: PTH105 - this runs for every message
+        return touched.values()
 
-    def _make_shard(self, shard: Path) -> bool:
-        self._shards.add(shard)
+    def _make_shard(self, name: str, touched: dict[str, Path]) -> Path:
+        shard = self._mail / name
         try:
             shard.mkdir()
+            touched[""] = self._mail
         except FileExistsError:
-            return False
-        return True
+            pass
+        self._shards[name] = shard
+        return shard
 
 
 def hash_file(path: Path) -> Digest | None:

@@ -26,6 +26,16 @@ _PARKED = (
     " LEFT JOIN server_texts t ON t.maildrop = m.name AND t.unique_id = k.unique_id WHERE 1"
 )
 
+_DELIVERIES = (
+    "SELECT b.target, b.mailbox, d.state AS kind, d.digest, d.cause, d.code, d.run, d.time,"
+    " coalesce(t.text, '') AS server_text FROM deliveries d JOIN target_mailboxes b ON b.id = d.mailbox"
+    " LEFT JOIN target_texts t ON t.target = b.target AND t.mailbox = b.mailbox AND t.digest = d.digest"
+    " WHERE d.state IN ('parked', 'uncertain')"
+)
+_TARGETS = (
+    "SELECT target, mailbox, delivered, parked, uncertain, skipped, intended FROM target_mailboxes"
+    " ORDER BY target, mailbox"
+)
 _RUNS = "SELECT * FROM runs ORDER BY started DESC, run DESC LIMIT ?"
 
 Row = dict[str, Any]
@@ -42,6 +52,8 @@ class Summary:
     parked: list[Row] = field(default_factory=list)
     suspects: list[Row] = field(default_factory=list)
     damaged_messages: list[str] = field(default_factory=list)
+    targets: list[Row] = field(default_factory=list)
+    undelivered: list[Row] = field(default_factory=list)
     runs: list[Row] = field(default_factory=list)
     uncatalogued: int = 0
 
@@ -57,6 +69,8 @@ def summarise(catalogue: Catalogue | None, log: Log) -> Summary:
         parked=rows(catalogue, f"{_PARKED} ORDER BY k.record LIMIT {LISTED}"),
         suspects=rows(catalogue, f"{_SUSPECTS} ORDER BY p.record LIMIT {LISTED}"),
         damaged_messages=[digest for digest, _ in zip(catalogue.damaged(), range(LISTED), strict=False)],
+        targets=rows(catalogue, _TARGETS),
+        undelivered=rows(catalogue, f"{_DELIVERIES} ORDER BY d.id LIMIT {LISTED}"),
         runs=[_run(row) for row in rows(catalogue, _RUNS, RUNS)],
         uncatalogued=max(0, sum(log.segments().values()) - sum(catalogue.segments().values())),
     )
@@ -71,6 +85,12 @@ def suspects_with(catalogue: Catalogue, identity: str) -> list[Row]:
     """Suspects of this unique id, or whose digest begins so."""
     return rows(catalogue, f"{_SUSPECTS} AND (p.unique_id = ? OR substr(p.digest, 1, ?) = ?)",
                 identity, max(len(identity), 8), identity.lower())  # fmt: skip
+
+
+def deliveries_with(catalogue: Catalogue, target: str, digest: str) -> list[Row]:
+    """Parked and uncertain deliveries to a target whose digest begins so."""
+    return rows(catalogue, f"{_DELIVERIES} AND b.target = ? AND substr(d.digest, 1, ?) = ?",
+                target, len(digest), digest.lower())  # fmt: skip
 
 
 def rows(catalogue: Catalogue, query: str, *values: object) -> list[Row]:

@@ -28,7 +28,7 @@ def records(archive: Path) -> list[dict[str, Any]]:
 def places(archive: Path) -> list[tuple[str, str]]:
     """(unique id, digest) of every place in the log that is not void."""
     found = records(archive)
-    void = {record["record"] for record in found if record["t"] == "void"}
+    void = {record["record"] for record in found if record["t"] == "void" and "record" in record}
     kept = (r for n, r in enumerate(found) if r["t"] in ("add", "place") and n not in void)
     return [(record["unique_id"], record["digest"]) for record in kept]
 
