@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mailmove import __version__
-from mailmove.cli import pull, skip, status, verify
+from mailmove.cli import demo, migrate, pull, replay, skip, status, verify
 
 app = typer.Typer(
     name="mailmove",
@@ -15,8 +15,9 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Moves and backs up mailboxes: every message of a POP3 mailbox, byte for byte, in an archive of plain files.",
-    epilog="Begin with: mailmove pull pop3s://YOU@POP.YOUR-PROVIDER.EXAMPLE",
+    help="Moves and backs up mailboxes: every message of a POP3 mailbox, byte for byte, in an archive of plain "
+    "files, and from there into an IMAP mailbox.",
+    epilog="Begin with: mailmove demo, or mailmove pull pop3s://YOU@POP.YOUR-PROVIDER.EXAMPLE",
 )
 
 
@@ -35,7 +36,10 @@ def root(
     """Options of mailmove itself."""
 
 
+app.command(name="demo", epilog=demo.EPILOG)(demo.demo)
 app.command(name="pull", epilog=pull.EPILOG)(pull.pull)
+app.command(name="replay", epilog=replay.EPILOG)(replay.replay)
+app.command(name="migrate", epilog=migrate.EPILOG)(migrate.migrate)
 app.command(name="verify", epilog=verify.EPILOG)(verify.verify)
 app.command(name="status", epilog=status.EPILOG)(status.status)
 app.command(name="skip", epilog=skip.EPILOG)(skip.skip)

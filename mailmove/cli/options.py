@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,39 @@ ProgressStyle = Annotated[
     str, typer.Option("--progress", metavar="auto|json", help="How to show progress on stderr; json is for programs.")
 ]
 Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for an archive that is in use.")]
+CaFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Trust the authorities in this PEM file.")]
+AllowPlaintext = Annotated[bool, typer.Option("--allow-plaintext", help="Log in unencrypted if the server has no TLS.")]
+Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after so long without progress.")]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="This machine writes the archive from now on.")]
+Mailbox = Annotated[str, typer.Option(metavar="NAME", help="The mailbox (folder) to deliver to; made if missing.")]
+Seen = Annotated[
+    str,
+    typer.Option(metavar="all|none|older-than=DAYS", help="Which messages are marked as read, by their date."),
+]
+SkipPresent = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-present/--no-skip-present",
+        help="Look at the target for messages that came there otherwise. Default: if it held any at first contact.",
+        show_default=False,
+    ),
+]
+RetryParked = Annotated[bool, typer.Option("--retry-parked", help="Send again what the target refused before.")]
+ResendUncertain = Annotated[
+    bool, typer.Option("--resend-uncertain", help="Send again what may be there; it can end up there twice.")
+]
+RedeliverMissing = Annotated[
+    bool, typer.Option("--redeliver-missing", help="Send again what was delivered and is not there any more.")
+]
+IgnoreMissing = Annotated[
+    bool, typer.Option("--ignore-missing", help="Accept for good what was lost when the mailbox was made anew.")
+]
+KeepDuplicates = Annotated[
+    bool, typer.Option("--keep-duplicates", help="Deliver byte-identical copies as often as they were pulled.")
+]
+TargetName = Annotated[
+    str, typer.Option(metavar="NAME", help="What the log calls the target; survives a rename of the host.")
+]
 
 
 def default_archive(maildrop: Maildrop) -> Path:
@@ -46,11 +80,23 @@ def find_archive(given: Path | None) -> Path:
     return here[0]
 
 
-def secret_ref(env: str, file: str, command: str) -> SecretRef:
+def archive_to_make(maildrop: Maildrop, *, create: bool, dry_run: bool) -> Path:
+    """The default archive of a maildrop. Raises UsageError if it is not there and nobody asked for it."""
+    from mailmove.archive import is_archive
+    from mailmove.errors import UsageError
+
+    path = default_archive(maildrop)
+    if not (create or dry_run or sys.stdin.isatty() or is_archive(path)):
+        raise UsageError(f"There is no archive {path} here yet; name one with -a DIR, or give --create to make it.")
+    return path
+
+
+def secret_ref(env: str, file: str, command: str, whose: str = "") -> SecretRef:
     """At most one way to find the password. Raises UsageError."""
     from mailmove.errors import UsageError
     from mailmove.model import SecretRef
 
     if sum(map(bool, (env, file, command))) > 1:
-        raise UsageError("Give one of --password-env, --password-file and --password-command, not several.")
+        names = f"--{whose}password-env, --{whose}password-file and --{whose}password-command"
+        raise UsageError(f"Give one of {names}, not several.")
     return SecretRef(env, file, command)

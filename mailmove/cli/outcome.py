@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from mailmove.errors import Interrupted, MailmoveError, UsageError
+from mailmove.errors import ConnectionLost, HostUnreachable, Interrupted, MailmoveError, TryLater, UsageError
 
 INTERRUPTED = "Interrupted. Everything reported as stored is safe; run the same command again to resume."
 BUG = 1
@@ -41,7 +41,7 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
 
 
 def _tell(error: MailmoveError, *, as_json: bool) -> None:
-    say(INTERRUPTED if isinstance(error, Interrupted) else error.message)
+    say_failure(error)
     if as_json and not isinstance(error, UsageError):
         print_json(_document(error))
 
@@ -51,6 +51,13 @@ def _document(error: BaseException) -> dict[str, object]:
 
     outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
     return {"outcome": outcome, "error": error_dict(error)}
+
+
+def say_failure(error: MailmoveError) -> None:
+    """Why a run ended early, and that running it again is what to do, where it is."""
+    resumable = isinstance(error, ConnectionLost | TryLater) and not isinstance(error, HostUnreachable)
+    again = " Run the same command again to resume." if resumable else ""
+    say(INTERRUPTED if isinstance(error, Interrupted) else error.message + again)
 
 
 def say(sentence: str) -> None:

@@ -59,7 +59,8 @@ class Tally:
         self.open = 0
 
     def end(self) -> None:
-        """Nothing to tidy up."""
+        """The next job counts from the start."""
+        self.messages = self.octets = self.all_messages = self.all_octets = self.open = 0
 
     def show(self, *, force: bool) -> None:
         """Draws, if it is time to."""
@@ -82,7 +83,9 @@ class JsonLines(Tally):
         self._print({"note": text})
 
     def end(self) -> None:
-        self.show(force=True)
+        if self.all_messages:
+            self.show(force=True)
+        super().end()
 
     def show(self, *, force: bool) -> None:
         if force or time.monotonic() - self.shown >= JSON_EVERY:
@@ -129,3 +132,5 @@ class Bar(Tally):
     def end(self) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+        super().end()

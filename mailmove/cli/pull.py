@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mailmove.cli.options import Json, ProgressStyle, Quiet, StateDir, Wait, default_archive, secret_ref
-from mailmove.cli.outcome import errors_told, leave, print_json, say
+from mailmove.cli import options
+from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
 
 if TYPE_CHECKING:
-    from mailmove.jobs import Context, PullJob
+    from mailmove.jobs import PullJob
 
 EPILOG = "Example: mailmove pull pop3s://me@gmx.de@pop.gmx.net -a ~/mail.mailmove --password-env GMX_PASSWORD"
 
@@ -36,28 +35,20 @@ def pull(
     ] = "",
     password_file: Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")] = "",
     password_command: Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")] = "",
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trust the authorities in this PEM file.")
-    ] = None,
-    allow_plaintext: Annotated[
-        bool, typer.Option("--allow-plaintext", help="Log in unencrypted if the server has no TLS.")
-    ] = False,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after so long without progress.")
-    ] = 60.0,
+    ca_file: options.CaFile = None,
+    allow_plaintext: options.AllowPlaintext = False,
+    timeout: options.Timeout = 60.0,
     maildrop: Annotated[
         str, typer.Option(metavar="NAME", help="Name the mailbox; survives a rename of the host.")
     ] = "",
     create: Annotated[bool, typer.Option("--create", help="Make the default archive even without a terminal.")] = False,
-    wait: Wait = 0.0,
-    state_dir: StateDir = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="This machine writes the archive from now on.")
-    ] = False,
+    wait: options.Wait = 0.0,
+    state_dir: options.StateDir = None,
+    take_over: options.TakeOver = False,
     group_messages: Annotated[int, typer.Option(min=1, hidden=True)] = 256,
-    quiet: Quiet = False,
-    progress: ProgressStyle = "auto",
-    as_json: Json = False,
+    quiet: options.Quiet = False,
+    progress: options.ProgressStyle = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Pull every new message of a POP3 mailbox into an archive. Nothing is deleted on the server.
 
@@ -73,8 +64,8 @@ def pull(
         job = PullJob(
             source=source,
             maildrop=name,
-            archive=archive or _default(name, create=create, dry_run=dry_run),
-            secret=secret_ref(password_env, password_file, password_command),
+            archive=archive or options.archive_to_make(name, create=create, dry_run=dry_run),
+            secret=options.secret_ref(password_env, password_file, password_command),
             ca_file=str(ca_file or ""),
             allow_plaintext=allow_plaintext,
             timeout=timeout,
@@ -88,46 +79,16 @@ def pull(
         leave(_run(job, quiet=quiet, style=progress, as_json=as_json))
 
 
-def _default(maildrop: object, *, create: bool, dry_run: bool) -> Path:
-    from mailmove.archive import is_archive
-    from mailmove.errors import UsageError
-    from mailmove.model import Maildrop
-
-    assert isinstance(maildrop, Maildrop)  # noqa: S101 - the type is imported late, to start quickly
-    path = default_archive(maildrop)
-    if not (create or dry_run or sys.stdin.isatty() or is_archive(path)):
-        raise UsageError(f"There is no archive {path} here yet; name one with -a DIR, or give --create to make it.")
-    return path
-
-
 def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool) -> int:
+    from mailmove.cli.context import make_context
     from mailmove.cli.render import pull_report
     from mailmove.jobs.pull import run_pull
 
-    report = run_pull(job, _context(job, quiet=quiet, style=style))
+    report = run_pull(job, make_context(quiet=quiet, style=style, pull=job))
     if report.error is not None:
-        say(report.error.message)
+        say_failure(report.error)
     if as_json:
         print_json(report.as_dict())
     elif not (quiet and report.exit_code == 0):
         print(pull_report(report))
     return report.exit_code
-
-
-def _context(job: PullJob, *, quiet: bool, style: str) -> Context:
-    from mailmove.cli import progress
-    from mailmove.cli.prompt import ask_password
-    from mailmove.cli.stop import Stop
-    from mailmove.endpoints import open_source
-    from mailmove.jobs import Context
-    from mailmove.secrets import resolve
-
-    drawn = progress.choose(style, quiet=quiet)
-    secret = resolve(job.secret, lambda: ask_password(str(job.maildrop)))
-    stop = Stop()
-    return Context(
-        open_source=lambda job, window: open_source(job, secret, window, stop.ok),
-        progress=drawn,
-        ok=stop.ok,
-        created=lambda path: None if quiet else say(f"Making a new archive: {path}"),
-    )

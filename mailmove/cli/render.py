@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mailmove.cli.outcome import printable
 
 if TYPE_CHECKING:
+    from mailmove.jobs.replay_report import ReplayReport
     from mailmove.jobs.report import RunReport
     from mailmove.jobs.verify import VerifyReport
     from mailmove.model import ReportedException
@@ -56,7 +57,7 @@ def _dry_run(report: RunReport) -> str:
     )
 
 
-def _headline(report: RunReport) -> str:
+def _headline(report: RunReport | ReplayReport) -> str:
     return {
         "complete": "Complete",
         "partial": "Ended, with exceptions to look at",
@@ -85,8 +86,73 @@ def _exception(item: ReportedException) -> str:
 def skip_command(archive: str, item: ReportedException) -> str:
     """The command to paste that settles an exception."""
     identity = item.digest[:16] if item.kind == "suspect" else item.unique_id
-    words = ["mailmove", "skip", identity, "-a", archive, "--maildrop", item.maildrop, "--reason", "REASON"]
-    return printable(shlex.join(words))
+    options = ["-a", archive, "--maildrop", item.maildrop, "--reason", "REASON"]
+    words = [*options, "--", identity] if identity.startswith("-") else [identity, *options]
+    return printable(shlex.join(["mailmove", "skip", *words]))
+
+
+TERMS = {
+    "delivered": "delivered",
+    "already_there": "there already",
+    "skipped": "skipped",
+    "parked": "refused by the target (parked)",
+    "uncertain": "uncertain: may be there",
+    "pending": "not reached",
+}
+
+
+def replay_report(report: ReplayReport) -> str:
+    """The replay's report: one headline, the equation, the exceptions, what to do next."""
+    counts = report.counts()
+    if report.dry_run:
+        return _replay_dry_run(report)
+    lines = [f"{_headline(report)}: {report.archive} -> {report.target} {report.mailbox}"]
+    lines += [f"  {report.selected:>9,}  selected"]
+    lines += [f"  {counts[term]:>9,}  {words}" for term, words in TERMS.items() if counts[term] or term == "delivered"]
+    if report.duplicate_content:
+        lines.append(
+            f"  {report.duplicate_content:,} byte-identical copies were left out (--keep-duplicates sends them)."
+        )
+    if report.redelivered:
+        lines.append(f"  {report.redelivered:,} were not there any more and were delivered again.")
+    lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {_plural(report.sessions, 'session')}")
+    return "\n".join(printable(line) for line in [*lines, *_missing(report), *_replay_exceptions(report)])
+
+
+def _replay_dry_run(report: ReplayReport) -> str:
+    counts = report.counts()
+    where = f"{report.target} {report.mailbox}"
+    there = "does not exist yet" if report.mailbox_missing else f"holds {_plural(report.at_target, 'message')}"
+    return (
+        f"Dry run: {where} {there}; of {_plural(report.selected, 'message')} selected {counts['pending']:,} would be "
+        f"sent ({size(report.octets)}), {counts['already_there']:,} are there, {counts['parked']:,} are parked, "
+        f"{counts['uncertain']:,} uncertain, {counts['skipped']:,} skipped. Nothing was changed."
+    )
+
+
+def _missing(report: ReplayReport) -> list[str]:
+    if report.missing:
+        return [
+            f"  {report.missing:,} messages were delivered before {report.mailbox!r} was made anew. Give "
+            "--redeliver-missing to send what is not there, or --ignore-missing to accept it."
+        ]
+    return []
+
+
+def _replay_exceptions(report: ReplayReport) -> list[str]:
+    lines = [_exception(item) for item in report.exceptions[:SHOWN]]
+    if len(report.exceptions) > SHOWN:
+        lines.append(f"  … and {len(report.exceptions) - SHOWN:,} more (--json names all)")
+    settle = [item for item in report.exceptions if item.kind in ("parked", "uncertain")]
+    if settle:
+        lines.append("To accept what cannot be delivered, settle it:")
+        lines += [f"  {_skip_delivery(report, item)}" for item in settle[:SHOWN]]
+    return lines
+
+
+def _skip_delivery(report: ReplayReport, item: ReportedException) -> str:
+    words = ["mailmove", "skip", item.digest[:16], "-a", report.archive, "--target", report.target]
+    return shlex.join([*words, "--mailbox", report.mailbox, "--reason", "REASON"])
 
 
 def verify_report(report: VerifyReport) -> str:
@@ -97,7 +163,13 @@ def verify_report(report: VerifyReport) -> str:
         f"Sound: {report.archive}" if report.sound else f"NOT SOUND ({_plural(problems, 'problem')}): {report.archive}"
     )
     proven = f"  {_plural(report.proven, 'message')} proven, {size(report.octets)} in {report.seconds:.1f} s"
-    return "\n".join([head, proven, *(printable(f"  {f.kind}: {f.what}: {f.reason}") for f in report.findings)])
+    lines = [head, proven, *(printable(f"  {f.kind}: {f.what}: {f.reason}") for f in report.findings)]
+    if any(finding.kind in ("damaged", "missing") for finding in report.findings):
+        lines.append(
+            "  Restore these files from a copy; or delete archive.db and pull again: it is rebuilt, and what the"
+        )
+        lines.append("  server still has is fetched once more.")
+    return "\n".join(lines)
 
 
 def _plural(number: int, word: str) -> str:

@@ -19,11 +19,13 @@ def skip(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is logged.")],
     archive: ArchiveOption = None,
     maildrop: Annotated[str, typer.Option(metavar="NAME", help="Which mailbox, where several have this id.")] = "",
+    target: Annotated[str, typer.Option(metavar="TARGET", help="Settle a delivery to this target, not the pull.")] = "",
+    mailbox: Annotated[str, typer.Option(metavar="NAME", help="Which mailbox of the target.")] = "",
     state_dir: StateDir = None,
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Settle a message that is parked (the server refuses it) or suspect (it may be incomplete), with a reason."""
+    """Settle what is parked (a server refuses it), suspect (it may be incomplete) or uncertain, with a reason."""
     with errors_told(as_json=as_json):
         from mailmove.errors import UsageError
         from mailmove.jobs import Context
@@ -31,11 +33,32 @@ def skip(
 
         if not reason.strip() or not reason.isprintable():
             raise UsageError("The reason is empty or holds a control character; give one line of text.")
-        found = run_skip(SkipJob(find_archive(archive), identity, reason, maildrop, state_dir, wait), Context())
-        settled = {"kind": found["kind"], "maildrop": found["maildrop"], "unique_id": found["unique_id"]}
+        job = SkipJob(
+            find_archive(archive),
+            identity,
+            reason,
+            maildrop=maildrop,
+            target=_target_name(target),
+            mailbox=mailbox,
+            state_dir=state_dir,
+            wait=wait,
+        )
+        found = run_skip(job, Context())
+        names = ("kind", "maildrop", "unique_id", "target", "mailbox", "digest")
+        settled = {name: found[name] for name in names if name in found}
         if as_json:
-            print_json({"job": "skip", "outcome": "complete", "digest": found["digest"], **settled, "reason": reason})
+            print_json({"job": "skip", "outcome": "complete", **settled, "reason": reason})
         else:
-            print(
-                printable(f"Settled: {found['kind']} {found['digest'] or found['unique_id']} of {found['maildrop']}.")
-            )
+            where = found.get("maildrop") or f"{found['target']} {found['mailbox']}"
+            print(printable(f"Settled: {found['kind']} {found['digest'] or found['unique_id']} of {where}."))
+
+
+def _target_name(text: str) -> str:
+    """A target's name as the log has it, from that name or from its URL."""
+    from mailmove.endpoints import parse_target
+    from mailmove.errors import UsageError
+
+    try:
+        return parse_target(text).name if text else ""
+    except UsageError:
+        return text

@@ -17,7 +17,7 @@ DAMAGED = 4
 
 
 def status(archive: ArchiveOption = None, state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Show what is archived, per mailbox, what waits for a decision, and the last runs.
+    """Show what is archived and delivered where, what waits for a decision, and the last runs.
 
     Exit codes: 0, or 4 if a message is known to be damaged.
     """
@@ -43,6 +43,7 @@ def _text(root: Path, summary: Summary) -> str:
         waiting = f", {row['parked']:,} parked" if row["parked"] else ""
         waiting += f", {row['suspects']:,} suspect" if row["suspects"] else ""
         lines.append(f"  {row['name']}: {row['places']:,} messages, {size(row['octets'])}{waiting}")
+    lines += [_target(row) for row in summary.targets]
     if summary.uncatalogued:
         lines.append(
             "  The log is ahead of the catalogue (a run is under way or was cut off); the next run takes it in."
@@ -53,12 +54,37 @@ def _text(root: Path, summary: Summary) -> str:
         for row in summary.parked
     ]
     lines += [f"  suspect: {row['digest'][:16]} ({row['unique_id']} of {row['maildrop']})" for row in summary.suspects]
+    lines += [_undelivered(row) for row in summary.undelivered]
     lines.append("Last runs:" if summary.runs else "No run yet.")
     lines += [_run(row) for row in summary.runs]
     return "\n".join(map(printable, lines))
 
 
+def _target(row: dict[str, object]) -> str:
+    counts = ", ".join(
+        f"{row[name]:,} {word}"
+        for name, word in (
+            ("delivered", "delivered"),
+            ("parked", "parked"),
+            ("uncertain", "uncertain"),
+            ("skipped", "skipped"),
+            ("intended", "cut off (the next replay settles them)"),
+        )
+        if row[name] or name == "delivered"
+    )
+    return f"  -> {row['target']} {row['mailbox']}: {counts}"
+
+
+def _undelivered(row: dict[str, object]) -> str:
+    digest = str(row["digest"])[:16]
+    return f"  {row['kind']}: {digest} for {row['target']} {row['mailbox']}: {row['server_text'] or row['cause']}"
+
+
 def _run(row: dict[str, object]) -> str:
     counts = row["counts"]
-    stored = counts.get("stored", 0) if isinstance(counts, dict) else 0
-    return f"  {row['started']}  {row['job']}  {row['maildrop']}  {row['outcome'] or 'did not end'}, {stored:,} stored"
+    done = "did not end"
+    if isinstance(counts, dict) and row["outcome"]:
+        word = "delivered" if "selected" in counts else "stored"
+        done = f"{row['outcome']}, {counts.get(word, 0):,} {word}"
+    what = " -> ".join(str(row[name]) for name in ("maildrop", "target") if row[name])
+    return f"  {row['started']}  {row['job']}  {what}  {done}"

@@ -18,6 +18,7 @@ from mailmove.archive import GroupLimits
 from mailmove.errors import Interrupted, LocalProtocolError
 from mailmove.model import Maildrop, NoProgress, Progress, SecretRef
 from mailmove.sources import Source
+from mailmove.targets import Target
 
 SLICE = 0.2
 
@@ -43,6 +44,41 @@ class PullJob:
     group: GroupLimits = field(default_factory=GroupLimits)
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayJob:
+    """Deliver an archive's messages to a mailbox of a target. Seconds; `limit` None means all.
+
+    `target` is a URL, `target_name` what the log calls it; no `maildrops` means all of them, which on an archive of
+    several must be asked for by `all_maildrops`. `skip_present` None: decided at first contact.
+    """
+
+    target: str
+    target_name: str
+    archive: Path
+    mailbox: str = "INBOX"
+    secret: SecretRef = field(default_factory=SecretRef)
+    name: str = "replay"
+    maildrops: tuple[str, ...] = ()
+    all_maildrops: bool = False
+    keep_duplicates: bool = False
+    seen: str = "older-than=14"
+    limit: int | None = None
+    dry_run: bool = False
+    skip_present: bool | None = None
+    retry_parked: bool = False
+    resend_uncertain: bool = False
+    redeliver_missing: bool = False
+    ignore_missing: bool = False
+    ca_file: str = ""
+    allow_plaintext: bool = False
+    timeout: float = 60.0
+    state_dir: Path | None = None
+    wait: float = 0.0
+    take_over: bool = False
+    window_messages: int = 64
+    window_octets: int = 8 * 1024 * 1024
+
+
 def _always() -> bool:
     return True
 
@@ -51,15 +87,20 @@ def _no_source(job: PullJob, window: int) -> Source:
     raise LocalProtocolError("A job without a source tried to open one: this is a bug in mailmove.")
 
 
+def _no_target(job: ReplayJob) -> Target:
+    raise LocalProtocolError("A job without a target tried to open one: this is a bug in mailmove.")
+
+
 @dataclass(slots=True)
 class Context:
     """What a job gets from outside.
 
-    `open_source(job, window)` logs in; `ok` turns False when the run shall stop; `created` is told the path of an
-    archive that is made, before anything is in it.
+    `open_source(job, window)` and `open_target(job)` log in; `ok` turns False when the run shall stop; `created` is
+    told the path of an archive that is made, before anything is in it.
     """
 
     open_source: Callable[[PullJob, int], Source] = _no_source
+    open_target: Callable[[ReplayJob], Target] = _no_target
     progress: Progress = field(default_factory=NoProgress)
     ok: Callable[[], bool] = _always
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

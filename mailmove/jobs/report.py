@@ -6,11 +6,14 @@ so that the same numbers stand on the terminal, in the JSON and in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from mailmove.errors import MailmoveError
 from mailmove.model import Fate, Outcome, ReportedException
+
+WORST_FIRST = (1, 4, 130, 78, 77, 75, 3, 0)
+"""Of several causes or jobs the first exit code in this order wins."""
 
 EXIT_CODES = {Outcome.COMPLETE: 0, Outcome.PARTIAL: 3, Outcome.INTERRUPTED: 130}
 
@@ -73,6 +76,12 @@ class RunReport:
         if self.dry_run:
             found["dry_run"] = True
         return found | ({"error": error_dict(self.error)} if self.error else {})
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several jobs (design.md section 8)."""
+    given = set(codes)
+    return next((code for code in WORST_FIRST if code in given), max(given, default=0))
 
 
 def error_dict(error: BaseException) -> dict[str, str]:

@@ -45,6 +45,10 @@ class Attempts:
         self._failures = 0
         self._waited = 0.0
 
+    def forgive(self) -> None:
+        """What broke the connection is known and will not be sent again: the count starts anew."""
+        self._failures = self._broken = 0
+
     def worth_retrying(self, error: BaseException) -> bool:
         if not isinstance(error, MailmoveError) or not error.retryable:
             return False

@@ -67,14 +67,20 @@ def close(session: Session) -> None:
 
 
 class Proxy(Listener):
-    """`sessions` fills as clients connect to `port`; `down` is the sum of octets sent to them."""
+    """`sessions` fills as clients connect to `port`; `down` and `up` are sums of octets sent to and by them."""
 
     def __init__(self, to: int, *, context: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.to, self.context = to, context
         self.sessions: list[Session] = []
-        self.down = 0
+        self.down = self.up = 0
         self._actions: list[tuple[int, Action]] = []
+        self._up_actions: list[tuple[int, Action]] = []
+
+    def at_up(self, octets: int, action: Action) -> None:
+        """Calls `action(session)` once, when `octets` of the client's have gone up to the server, and not one more."""
+        assert octets > self.up, f"{self.up} octets went up already"
+        self._up_actions = sorted([*self._up_actions, (octets, action)], key=lambda pair: pair[0])
 
     def at(self, octets: int, action: Action) -> None:
         """Calls `action(session)` once, when `octets` have gone down. To be said before they have."""
@@ -109,7 +115,7 @@ class Proxy(Listener):
                     listener.goodbye(server if end is client else client)
                 elif end is client:
                     session.heard(data)
-                    server.sendall(data)
+                    self._pass_up(session, server, data)
                 else:
                     self._pass_down(session, client, data)
 
@@ -120,12 +126,21 @@ class Proxy(Listener):
             data = data[len(part) :]
             session.down += len(part)
             self.down += len(part)
-            self._act(session)
+            _act(self._actions, self.down, session)
 
-    def _act(self, session: Session) -> None:
-        while self._actions and self._actions[0][0] <= self.down:
-            _, action = self._actions.pop(0)
-            action(session)
+    def _pass_up(self, session: Session, server: socket.socket, data: bytes) -> None:
+        while data and not session.cut:
+            part = data[: self._up_actions[0][0] - self.up] if self._up_actions else data
+            server.sendall(part)
+            data = data[len(part) :]
+            self.up += len(part)
+            _act(self._up_actions, self.up, session)
+
+
+def _act(actions: list[tuple[int, Action]], passed: int, session: Session) -> None:
+    while actions and actions[0][0] <= passed:
+        _, action = actions.pop(0)
+        action(session)
 
 
 def _readable(ends: list[socket.socket]) -> list[socket.socket]:

@@ -178,7 +178,7 @@ class Connection:
         if not self._at_eof:
             return NEED_DATA
         if awaited := self._awaited():
-            raise ConnectionLost(f"The server closed the connection while {awaited} was awaited: run again to resume.")
+            raise ConnectionLost(f"The server closed the connection while {awaited} was awaited.")
         self._state = State.CLOSED
         return Closed()
 

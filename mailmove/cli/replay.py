@@ -1,0 +1,97 @@
+"""`mailmove replay`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mailmove.cli import options
+from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
+
+EPILOG = "Example: mailmove replay imaps://me@new.example -a ~/mail.mailmove --password-env NEW_PASSWORD"
+
+
+def replay(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="imaps://USER@HOST[:PORT], or imap://… with STARTTLS")
+    ],
+    archive: options.ArchiveOption = None,
+    mailbox: options.Mailbox = "INBOX",
+    maildrop: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only what was pulled from here; may be repeated.")
+    ] = None,
+    all_maildrops: Annotated[
+        bool, typer.Option("--all-maildrops", help="Deliver what was pulled from everywhere.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and change nothing.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Send the first N messages not yet delivered.")
+    ] = None,
+    seen: options.Seen = "older-than=14",
+    skip_present: options.SkipPresent = None,
+    keep_duplicates: options.KeepDuplicates = False,
+    retry_parked: options.RetryParked = False,
+    resend_uncertain: options.ResendUncertain = False,
+    redeliver_missing: options.RedeliverMissing = False,
+    ignore_missing: options.IgnoreMissing = False,
+    password_env: Annotated[
+        str, typer.Option(metavar="NAME", help="The password is in this environment variable.")
+    ] = "",
+    password_file: Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")] = "",
+    password_command: Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")] = "",
+    ca_file: options.CaFile = None,
+    allow_plaintext: options.AllowPlaintext = False,
+    timeout: options.Timeout = 60.0,
+    target_name: options.TargetName = "",
+    wait: options.Wait = 0.0,
+    state_dir: options.StateDir = None,
+    take_over: options.TakeOver = False,
+    quiet: options.Quiet = False,
+    progress: options.ProgressStyle = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Deliver an archive's messages into an IMAP mailbox: each once, unaltered, with its date.
+
+    Exit codes: 0 complete, 3 ended with exceptions to look at, 75 could not finish now (run again), 77 login refused,
+    78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
+    """
+    with errors_told(as_json=as_json):
+        from mailmove.cli.context import make_context
+        from mailmove.cli.render import replay_report
+        from mailmove.endpoints import parse_target
+        from mailmove.jobs import ReplayJob
+        from mailmove.jobs.replay import run_replay
+
+        job = ReplayJob(
+            target=target,
+            target_name=target_name or parse_target(target).name,
+            archive=options.find_archive(archive),
+            mailbox=mailbox,
+            secret=options.secret_ref(password_env, password_file, password_command),
+            maildrops=tuple(maildrop or ()),
+            all_maildrops=all_maildrops,
+            keep_duplicates=keep_duplicates,
+            seen=seen,
+            limit=limit,
+            dry_run=dry_run,
+            skip_present=skip_present,
+            retry_parked=retry_parked,
+            resend_uncertain=resend_uncertain,
+            redeliver_missing=redeliver_missing,
+            ignore_missing=ignore_missing,
+            ca_file=str(ca_file or ""),
+            allow_plaintext=allow_plaintext,
+            timeout=timeout,
+            state_dir=state_dir,
+            wait=wait,
+            take_over=take_over,
+        )
+        report = run_replay(job, make_context(quiet=quiet, style=progress, replay=job))
+        if report.error is not None:
+            say_failure(report.error)
+        if as_json:
+            print_json(report.as_dict())
+        elif not (quiet and report.exit_code == 0):
+            print(replay_report(report))
+        leave(report.exit_code)

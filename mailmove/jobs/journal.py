@@ -1,0 +1,95 @@
+"""The replay's log records: what is meant for a target, before it is sent, and what became of it (design.md section 7).
+
+Strategy: one place that builds the records, so that each names its target, mailbox and digest, and the projection finds
+the row it means. Whoever sends writes `intend` first and waits until it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mailmove.archive import Archive
+from mailmove.archive.deliveries import Delivered, Deliveries
+from mailmove.archive.delivery_projection import UNCERTAIN
+from mailmove.archive.records import Record, timestamp
+from mailmove.model import Digest, InternalDate
+from mailmove.targets import Receipt
+
+
+class Journal:
+    """Writes the records of one mailbox of one target."""
+
+    def __init__(self, archive: Archive, target: str, mailbox: str) -> None:
+        self._archive = archive
+        self._target = target
+        self._mailbox = mailbox
+        self.deliveries = Deliveries(archive.catalogue, target, mailbox)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Durable when it returns."""
+        if records:
+            self._archive.append(*records)
+
+    def intend(self, uidvalidity: int, floor: int, digests: Sequence[Digest], withdrawn: Iterable[Record] = ()) -> int:
+        """Durable when it returns: these may be at the target from now on. Returns the record's number."""
+        before = list(withdrawn)
+        intention = self._event("intend", uidvalidity=uidvalidity, floor=floor, digests=list(digests))
+        return self._archive.append(*before, intention) + len(before)
+
+    def decide_skip_present(self, uidvalidity: int, floor: int, *, skip_present: bool) -> None:
+        """Logs whether to look for what came there otherwise: it holds for every later run."""
+        self.write([self._event("intend", uidvalidity=uidvalidity, floor=floor, digests=[], skip_present=skip_present)])
+
+    def delivered(
+        self,
+        digest: Digest,
+        receipt: Receipt,
+        by: str,
+        *,
+        intend: int | None = None,
+        date: InternalDate | None = None,
+        was: str | None = None,
+    ) -> Record:
+        """The target has it: `by` append (it said so), found (looked up), or present (it came there otherwise)."""
+        return self._event(
+            "deliver",
+            digest=digest,
+            uidvalidity=receipt.uidvalidity,
+            uid=receipt.uid,
+            by=by,
+            intend=intend,
+            internal_date=timestamp(date.time) if date else None,
+            internal_date_origin=date.origin.value if date else None,
+            was=was,
+        )
+
+    def renewed(self, old: Delivered, receipt: Receipt) -> Record:
+        """A receipt of an earlier incarnation of the mailbox, found in this one."""
+        return self.delivered(old.digest, receipt, "found", was="delivered") | _old(old)
+
+    def missing(self, old: Delivered) -> Record:
+        """The target has lost it: it counts as not delivered from now on."""
+        return self._event("void", digest=old.digest, was="delivered", reason="missing") | _old(old)
+
+    def parked(self, digest: Digest, cause: str, code: str, *, intend: int | None = None) -> Record:
+        """The target refuses it, or would."""
+        return self._event("park", digest=digest, cause=cause, code=code or None, intend=intend)
+
+    def uncertain(self, digest: Digest, uid: int, intend: int) -> Record:
+        """Something much like it is there."""
+        return self._event("park", digest=digest, cause=UNCERTAIN, uid=uid, intend=intend)
+
+    def withdrawn(self, digest: Digest, was: str, reason: str, *, intend: int | None = None) -> Record:
+        """An earlier delivery in this state does not count any more."""
+        return self._event("void", digest=digest, was=was, reason=reason, intend=intend)
+
+    def accept(self, uidvalidity: int) -> None:
+        """The owner accepts that what was delivered before the mailbox was recreated is not there."""
+        self.write([self._event("skip", uidvalidity=uidvalidity, reason="--ignore-missing")])
+
+    def _event(self, kind: str, **fields: object) -> Record:
+        return self._archive.event(kind, target=self._target, mailbox=self._mailbox, **fields)
+
+
+def _old(old: Delivered) -> Record:
+    return {"old_uidvalidity": old.uidvalidity, "old_uid": old.uid}

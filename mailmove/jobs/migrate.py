@@ -1,0 +1,61 @@
+"""Migrate: pull, then replay of the same maildrop, as one resumable job (design.md section 8).
+
+Strategy: two jobs that can each be cut off and run again, so that their sequence can too. The target is asked to let us
+in before the pull begins: a wrong password there must not show after hours. What a pull could not finish now keeps
+nobody from delivering what is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailmove.archive import is_archive
+from mailmove.jobs import Context, PullJob, ReplayJob
+from mailmove.jobs.pull import run_pull
+from mailmove.jobs.replay import run_replay
+from mailmove.jobs.replay_report import ReplayReport
+from mailmove.jobs.report import RunReport, worst
+
+GOES_ON = frozenset({0, 3, 75})
+"""Exit codes of a pull after which what is archived is replayed."""
+
+OUTCOMES = {0: "complete", 3: "partial", 130: "interrupted"}
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateJob:
+    """Both halves; the replay is of the pull's maildrop and archive."""
+
+    pull: PullJob
+    replay: ReplayJob
+    name: str = "migrate"
+
+
+@dataclass(slots=True)
+class MigrateReport:
+    """Both reports; `replay` is None if the pull ended in a way that must be looked at first."""
+
+    pull: RunReport
+    replay: ReplayReport | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return worst(report.exit_code for report in (self.pull, self.replay) if report)
+
+    @property
+    def outcome(self) -> str:
+        return OUTCOMES.get(self.exit_code, "failed")
+
+    def as_dict(self) -> dict[str, object]:
+        """The report as one JSON object."""
+        jobs = [report.as_dict() for report in (self.pull, self.replay) if report]
+        return {"job": "migrate", "outcome": self.outcome, "jobs": jobs}
+
+
+def run_migrate(job: MigrateJob, context: Context) -> MigrateReport:
+    """One run of both. Raises what `open_target` raises, and what `run_pull` and `run_replay` raise."""
+    context.open_target(job.replay).quit()
+    report = MigrateReport(run_pull(job.pull, context))
+    if report.pull.exit_code in GOES_ON and is_archive(job.replay.archive):
+        report.replay = run_replay(job.replay, context)
+    return report

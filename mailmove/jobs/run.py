@@ -1,0 +1,53 @@
+"""The one entry point a job has (design.md section 12): plain data in, a report out, whatever runs it."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Protocol
+
+from mailmove.jobs import Context, PullJob, ReplayJob
+from mailmove.jobs.migrate import MigrateJob, MigrateReport, run_migrate
+from mailmove.jobs.pull import run_pull
+from mailmove.jobs.replay import run_replay
+from mailmove.jobs.replay_report import ReplayReport
+from mailmove.jobs.report import RunReport
+from mailmove.jobs.verify import VerifyJob, VerifyReport, run_verify
+
+Job = PullJob | ReplayJob | MigrateJob | VerifyJob
+
+
+class Report(Protocol):
+    """What every job tells afterwards."""
+
+    @property
+    def exit_code(self) -> int:
+        """As the shell gets it (design.md section 8)."""
+
+    def as_dict(self) -> dict[str, object]:
+        """The report as one JSON object."""
+
+
+@singledispatch
+def run_job(job: Job, context: Context) -> Report:
+    """Runs any job once. Raises UsageError, ArchiveError and whatever the job's own function says."""
+    raise TypeError(f"not a job: {job!r}")
+
+
+@run_job.register
+def _(job: PullJob, context: Context) -> RunReport:
+    return run_pull(job, context)
+
+
+@run_job.register
+def _(job: ReplayJob, context: Context) -> ReplayReport:
+    return run_replay(job, context)
+
+
+@run_job.register
+def _(job: MigrateJob, context: Context) -> MigrateReport:
+    return run_migrate(job, context)
+
+
+@run_job.register
+def _(job: VerifyJob, context: Context) -> VerifyReport:
+    return run_verify(job, context)
