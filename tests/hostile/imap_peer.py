@@ -16,10 +16,11 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from mailmove.targets.imap import ImapTarget
 from tests.support import listener
 from tests.support.client import PASSWORD
 from tests.support.listener import Listener
@@ -233,3 +234,9 @@ def _verb(command: str) -> str:
 def _range(part: str) -> range:
     first, _, last = part.partition(":")
     return range(int(first), int(last or first) + 1)
+
+
+Peers = Callable[..., ImapPeer]
+Opener = Callable[..., ImapTarget]
+Selected = Callable[..., tuple[ImapPeer, ImapTarget]]
+"""What the fixtures of conftest.py give: a peer, a session with it, or both with INBOX selected."""
