@@ -39,6 +39,7 @@ class LoopbackServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
+        self._handlers: set[asyncio.Task[None] | None] = set()  # asyncio itself holds tasks by weak references only
 
     async def prepare(self) -> Handler:
         """Called once, in the server's own loop, before the port is open."""
@@ -99,6 +100,7 @@ class LoopbackServer:
 
     async def _connected(self, reader: Reader, writer: Writer) -> None:
         self.sessions += 1
+        self._handlers.add(task := asyncio.current_task())
         try:
             await self._handler(reader, writer)
             writer.close()
@@ -108,6 +110,7 @@ class LoopbackServer:
         except Exception as error:  # noqa: BLE001  one client's trouble must not reach the others
             self.failures.append(error)
         finally:
+            self._handlers.discard(task)
             writer.transport.abort()  # or it would be flushed first, to a client that may read nothing
 
     def _keep(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

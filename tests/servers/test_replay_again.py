@@ -10,9 +10,19 @@ import pytest
 
 from tests.servers.dovecot import Dovecot
 from tests.support import archives, mails
-from tests.support.cli import mailmove
+from tests.support.cli import finish, kill, mailmove, start_mailmove
 from tests.support.imap_referee import Referee
-from tests.support.replaying import assert_adds_up, assert_delivered_once, at_target, fill, replay
+from tests.support.proxy import Proxy, reset
+from tests.support.replaying import (
+    assert_adds_up,
+    assert_delivered_once,
+    at_target,
+    fill,
+    plain_replay,
+    replay,
+    url,
+    words,
+)
 
 SMALL_QUOTA = """
 mail_plugins = quota
@@ -231,3 +241,33 @@ def test_status_shows_what_is_delivered_where(small_dovecot: Dovecot, user: str,
     assert f"imap://{user}@127.0.0.1 INBOX: 1 delivered, 1 parked" in shown.stdout
     (row,) = mailmove("status", "-a", archive_dir, "--json").json()["targets"]
     assert (row["delivered"], row["parked"]) == (1, 1)
+
+
+# ---- Something much like it is there
+
+
+def cut_off(dovecot: Dovecot, user: str, archive: Path, octets: int) -> None:
+    """A replay that dies when so many octets have gone up: announced, and nothing is there."""
+    with Proxy(dovecot.ports["imap"]) as proxy:
+        process = start_mailmove(*words(url(proxy.port, user), archive, "--allow-plaintext"))
+        proxy.at_up(octets, lambda session: [kill(process), reset(session)])
+        finish(process)
+    assert archives.records(archive)[-1]["t"] == "intend"
+
+
+def test_what_may_be_there_is_named_and_sent_again_only_when_asked(user: str, archive_dir: Path) -> None:
+    message = letter("large", 40_000)
+    fill(archive_dir, [message])
+    with Dovecot(ssl=False) as server:
+        port = server.ports["imap"]
+        cut_off(server, user, archive_dir, 20_000)
+        with Referee(port, user) as referee:
+            referee.add("INBOX", b"X-Scanned: yes\r\n" + message)
+        for _ in range(2):
+            unsure = plain_replay(port, user, archive_dir)
+            assert (unsure.code, unsure.json()["uncertain"], unsure.json()["delivered"]) == (3, 1, 0), unsure
+            assert [one["kind"] for one in unsure.json()["exceptions"]] == ["uncertain"]
+            assert_adds_up(unsure.json())
+        again = plain_replay(port, user, archive_dir, "--resend-uncertain")
+        assert (again.code, again.json()["delivered"]) == (0, 1), again
+        assert [one.octets for one in at_target(server, user)] == [b"X-Scanned: yes\r\n" + message, message]
