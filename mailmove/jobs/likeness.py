@@ -51,6 +51,11 @@ class Likeness:
             sizes=frozenset({len(octets), len(_rewritten(octets)), len(rewritten)}),
         )
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is known, and not only its digest."""
+        return bool(self.canonical)
+
     def resembles(self, other: Likeness) -> bool:
         """Whether `other` has the same Message-ID, or all our header fields, whatever was added or refolded."""
         if self.message_id and self.message_id == other.message_id:

@@ -49,10 +49,10 @@ def _by_content(target: Target, state: MailboxState, archive: Archive, journal: 
     candidates = unclaimed(target, journal.deliveries, state.uidvalidity, 1)
     forgotten = 0
     records: list[Record] = []
-    for old, claim in zip(stale, match(target, wanted, candidates, context), strict=True):
+    for old, ours, claim in zip(stale, wanted, match(target, wanted, candidates, context), strict=True):
         if claim.certain:
             records.append(journal.renewed(old, Receipt(state.uidvalidity, claim.uid)))
-        else:
+        elif ours.whole:  # of a message that is damaged here, nobody can tell what is not there
             records.append(journal.missing(old))
             forgotten += 1
     journal.write(records)

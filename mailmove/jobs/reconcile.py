@@ -53,7 +53,8 @@ def reconcile(target: Target, state: MailboxState, archive: Archive, journal: Jo
     floor = min(row.floor for row in rows) if same else 1
     wanted = [local_likeness(archive, row.digest) for row in rows]
     claims = match(target, wanted, unclaimed(target, deliveries, state.uidvalidity, floor), context)
-    return _log(journal, state, rows, claims)
+    known = [(row, claim) for row, claim, ours in zip(rows, claims, wanted, strict=True) if claim.certain or ours.whole]
+    return _log(journal, state, known)
 
 
 def wait_until_quiet(target: Target, context: Context, seconds: float) -> None:
@@ -97,10 +98,11 @@ def match(target: Target, wanted: Sequence[Likeness], candidates: Iterator[Found
     return claims.settle()
 
 
-def _log(journal: Journal, state: MailboxState, rows: Sequence[Open], claims: Sequence[Claim]) -> Reconciled:
+def _log(journal: Journal, state: MailboxState, known: Sequence[tuple[Open, Claim]]) -> Reconciled:
+    """What is not among these stays open: of a message that is damaged here, nobody can tell what is not there."""
     found = Reconciled()
     records: list[Record] = []
-    for row, claim in zip(rows, claims, strict=True):
+    for row, claim in known:
         if claim.certain:
             receipt = Receipt(state.uidvalidity, claim.uid)
             records.append(journal.delivered(row.digest, receipt, "found", intend=row.intend))
