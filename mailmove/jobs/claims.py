@@ -1,8 +1,8 @@
 """Which messages at the target are those we meant to deliver: each UID is claimed once at most (design.md section 7).
 
-Strategy: a multiset match, so that byte-identical twins come out right. A message that proves itself by its octets is
-claimed at once; the others are remembered and judged when all candidates are known: first by what servers are known to
-rewrite, then by likeness, which proves nothing and makes the delivery uncertain.
+Strategy: a multiset match, so that byte-identical twins come out right; only certain claims use a UID up. A message
+that proves itself by its octets is claimed at once; the others are remembered and judged when all candidates are known:
+first by what servers are known to rewrite, then by likeness, which proves nothing and makes the delivery uncertain.
 """
 
 from __future__ import annotations

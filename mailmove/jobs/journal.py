@@ -67,6 +67,10 @@ class Journal:
         """A receipt of an earlier incarnation of the mailbox, found in this one."""
         return self.delivered(old.digest, receipt, "found", was="delivered") | _old(old)
 
+    def doubtful(self, old: Delivered, uid: int) -> Record:
+        """A receipt of an earlier incarnation; in this one something much like it is there."""
+        return self._event("park", digest=old.digest, cause=UNCERTAIN, uid=uid, was="delivered") | _old(old)
+
     def missing(self, old: Delivered) -> Record:
         """The target has lost it: it counts as not delivered from now on."""
         return self._event("void", digest=old.digest, was="delivered", reason="missing") | _old(old)

@@ -41,7 +41,7 @@ def _gone(target: Target, state: MailboxState, journal: Journal) -> Iterator[Del
 
 
 def _by_content(target: Target, state: MailboxState, archive: Archive, journal: Journal, context: Context) -> int:
-    """Receipts of an earlier incarnation: renewed where the message is there, forgotten where not."""
+    """Receipts of an earlier incarnation: renewed where the message is there, uncertain where something like it is."""
     stale = journal.deliveries.stale_receipts(state.uidvalidity)
     if not stale:
         return 0
@@ -52,6 +52,8 @@ def _by_content(target: Target, state: MailboxState, archive: Archive, journal: 
     for old, ours, claim in zip(stale, wanted, match(target, wanted, candidates, context), strict=True):
         if claim.certain:
             records.append(journal.renewed(old, Receipt(state.uidvalidity, claim.uid)))
+        elif claim.uid:
+            records.append(journal.doubtful(old, claim.uid))
         elif ours.whole:  # of a message that is damaged here, nobody can tell what is not there
             records.append(journal.missing(old))
             forgotten += 1

@@ -169,6 +169,18 @@ def test_redelivery_into_a_mailbox_made_anew_finds_what_survived(
     assert replay(dovecot, user, archive_dir, "--mailbox", "Old").json()["delivered"] == 0
 
 
+def test_in_a_mailbox_made_anew_what_only_resembles_is_uncertain(
+    dovecot: Dovecot, user: str, archive_dir: Path
+) -> None:
+    first, second = letter("a", 300), letter("b", 300)
+    fill(archive_dir, [first, second])
+    assert replay(dovecot, user, archive_dir, "--mailbox", "Old").code == 0
+    recreate(dovecot, user, "Old", b"X-Moved: yes\r\n" + first)
+    result = replay(dovecot, user, archive_dir, "--mailbox", "Old", "--redeliver-missing")
+    assert (result.code, result.json()["delivered"], result.json()["uncertain"]) == (3, 1, 1), result
+    assert_delivered_once(at_target(dovecot, user, "Old"), [b"X-Moved: yes\r\n" + first, second])
+
+
 # ---- Refusals
 
 

@@ -132,6 +132,15 @@ def test_a_receipt_moves_with_a_mailbox_that_was_made_anew(archive_dir: Path) ->
     assert_counters(archive_dir)
 
 
+def test_of_twins_the_one_that_is_missing_is_forgotten(archive_dir: Path) -> None:
+    store(archive_dir, MAILS)
+    with replaying(archive_dir) as journal:
+        journal.write([journal.delivered(DIGESTS[0], Receipt(7, uid), "append") for uid in (1, 2, 3)])
+        journal.write([journal.missing(Delivered(DIGESTS[0], 7, 2)), journal.missing(Delivered(DIGESTS[0], 7, 9))])
+        assert [receipt.uid for receipt in journal.deliveries.receipts(7)] == [1, 3]
+    assert_counters(archive_dir)
+
+
 def test_receipts_come_by_rising_uid_over_many_pages(archive_dir: Path) -> None:
     store(archive_dir, MAILS)
     uids = random.Random(5).sample(range(1, 10_000), 2 * PAGE + 1)
