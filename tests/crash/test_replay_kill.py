@@ -80,25 +80,24 @@ def test_after_a_kill_one_more_run_has_every_message_once(case: Case, tmp_path: 
         jobs = [
             pool.submit(kill_and_resume, case, tmp_path / str(n), f"killed.{n}", f"{seed} {n}") for n in range(kills)
         ]
-        hits = sum(job.result() for job in jobs)
-    assert hits >= kills / 2, f"only {hits} of {kills} kills found the process running"
+        for job in jobs:
+            job.result()
 
 
-def kill_and_resume(case: Case, archive: Path, user: str, seed: str) -> bool:
-    """One kill and one more run. Whether the process was still running when it was killed."""
+def kill_and_resume(case: Case, archive: Path, user: str, seed: str) -> None:
+    """One kill and one more run. A kill by octets always finds the process running; one by time may come too late."""
     rng = random.Random(f"replay kill {seed}")
     shutil.copytree(case.archive, archive)
     with Proxy(case.port) as proxy:
         by_octets = rng.random() < 0.5
         when = rng.randrange(1, case.octets) if by_octets else rng.uniform(0, case.seconds)
         said = killed_at(proxy, user, archive, when)
-        assert said.code in (0, -signal.SIGKILL), said
+        assert said.code == -signal.SIGKILL or (said.code == 0 and not by_octets), said
         again = plain_replay(case.port, user, archive)
     assert again.code == 0, (when, again)
     assert_adds_up(again.json())
     assert_delivered_once(at_target(case.server, user), case.messages)
     assert plain_replay(case.port, user, archive).json()["delivered"] == 0
-    return said.code != 0
 
 
 def killed_at(proxy: Proxy, user: str, archive: Path, when: float) -> Result:
