@@ -1,9 +1,9 @@
-"""The network: a Stream, how to open one, and what TLS must prove (design.md section 4).
+"""The network: a Stream, how to open one, and how hosts are named on it (design.md section 4).
 
 Strategy: sockets never block. One place waits (`_wait`), in slices, so that a stop that was asked for is heard within
 half a second, and so that a timeout means "no progress for so long", never "took so long in all". `exchange` reads
-while it writes: a server that stops reading until its output is taken cannot deadlock us. The only import of socket and
-ssl.
+while it writes: a server that stops reading until its output is taken cannot deadlock us. The only import of socket,
+and beside tls.py of ssl.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from mailmove.errors import (
-    CertificateRefused,
     ConfigurationError,
     ConnectionLost,
     HostUnreachable,
     Interrupted,
+    MailmoveError,
     TimedOut,
+    UsageError,
 )
+from mailmove.tls import TlsPolicy, pin_of, refusal
 
 SLICE = 0.5
 """Seconds between two looks at whether the run shall stop."""
@@ -35,24 +35,20 @@ READ = 256 * 1024
 TLS_ADVICE = "use the server's TLS port (995 for POP3), or pop3:// to start TLS after the greeting (STLS, port 110)"
 TLS_RECORD = 16 * 1024
 
+CERTIFICATE_ALERTS = frozenset(
+    {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "TLSV1_ALERT_UNKNOWN_CA",
+    }
+)
+"""What a server says that wants another client certificate, or one at all (RFC 8446 section 6.2)."""
+
+AMBIGUOUS = "ß\u03c2\u200c\u200d"
+"""Characters that old and new rules for domain names read differently (RFC 5894 section 7.2)."""
+
 Ok = Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class TlsPolicy:
-    """How a server proves who it is: by the system's authorities, or those in `ca_file`. TLS 1.2 or later."""
-
-    ca_file: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Raises ConfigurationError if the CA file cannot be used."""
-        try:
-            context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
-        except (OSError, ssl.SSLError) as error:
-            reason = getattr(error, "strerror", None) or "it holds no certificate in PEM format"
-            raise ConfigurationError(f"The CA file {self.ca_file} cannot be used: {reason}.") from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
 
 
 class Deadline:
@@ -145,20 +141,30 @@ class Stream:
         Raises CertificateRefused, ConnectionLost, HostUnreachable (no TLS spoken there).
         """
         deadline = Deadline(self.timeout)
+        context, tls = policy.context(), None
         try:
-            tls = policy.context().wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+            tls = context.wrap_socket(self._socket, server_hostname=_tls_name(host), do_handshake_on_connect=False)
             self._socket = tls
             while not self._try_handshake(tls, deadline):
                 pass
         except ssl.SSLCertVerificationError as error:
-            raise CertificateRefused(certificate_sentence(self.peer, host, error)) from error
+            raise refusal(self.peer, host, error, tls) from error
         except ssl.SSLError as error:
-            raise HostUnreachable(self._no_tls(error, advice)) from error
+            raise self._no_tls(error, advice) from error
         except OSError as error:
             raise HostUnreachable(
                 f"{self.peer} closed the connection in the TLS handshake ({_words(error)}); is this its TLS port?"
             ) from error
+        policy.check(tls, self.peer)
         self.encrypted = True
+
+    @property
+    def protection(self) -> str:
+        """The version of TLS, its cipher and the server's certificate, for a person; "" without TLS."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return ""
+        cipher, certificate = self._socket.cipher(), self._socket.getpeercert(binary_form=True)
+        return f"{self._socket.version()} {cipher[0] if cipher else ''}, certificate {pin_of(certificate or b'')}"
 
     def _try_handshake(self, tls: ssl.SSLSocket, deadline: Deadline) -> bool:
         try:
@@ -171,16 +177,29 @@ class Stream:
             return False
         return True
 
-    def _no_tls(self, error: ssl.SSLError, advice: str) -> str:
+    def _no_tls(self, error: ssl.SSLError, advice: str) -> MailmoveError:
         if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
-            return f"{self.peer} does not speak TLS on this port; {advice}."
-        return f"{self.peer} and we could not agree on TLS 1.2 or later ({error.reason or error})."
+            return HostUnreachable(f"{self.peer} does not speak TLS on this port; {advice}.")
+        if error.reason in CERTIFICATE_ALERTS:
+            return self._wants_certificate(error)
+        also = "; it may want a client certificate (--client-cert FILE)" if "HANDSHAKE_FAILURE" in str(error) else ""
+        return HostUnreachable(
+            f"{self.peer} and we could not agree on TLS 1.2 or later ({error.reason or error}){also}."
+        )
+
+    def _wants_certificate(self, error: ssl.SSLError) -> ConfigurationError:
+        said = str(error.reason).lower().replace("_", " ")
+        return ConfigurationError(
+            f"{self.peer} wants a client certificate it knows ({said}); give one with --client-cert FILE."
+        )
 
     def _wait(self, events: int, deadline: Deadline) -> None:
         if not wait_for(self._socket, events, deadline, self._ok):
             raise TimedOut(f"{self.peer} made no progress for {deadline.seconds:g} s.")
 
-    def _lost(self, error: Exception) -> ConnectionLost:
+    def _lost(self, error: Exception) -> MailmoveError:
+        if isinstance(error, ssl.SSLError) and error.reason in CERTIFICATE_ALERTS:  # TLS 1.3: after our handshake
+            return self._wants_certificate(error)
         return ConnectionLost(f"The connection to {self.peer} broke: {_words(error)}.")
 
     def close(self) -> None:
@@ -189,10 +208,10 @@ class Stream:
 
 
 def connect(host: str, port: int, *, timeout: float, ok: Ok) -> Stream:
-    """A TCP connection to the first address of `host` that answers. Raises HostUnreachable, Interrupted."""
-    peer = f"{host}:{port}"
+    """A TCP connection to the first address of `host` that answers. Raises HostUnreachable, Interrupted, UsageError."""
+    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(wire_name(host), port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise HostUnreachable(
             f"There is no host {host!r} ({_words(error)}); check the spelling and the network."
@@ -204,6 +223,35 @@ def connect(host: str, port: int, *, timeout: float, ok: Ok) -> Stream:
         except OSError as error:
             failures.append(error)
     raise HostUnreachable(f"{peer} could not be reached: {_words(failures[0])}; check host and port.") from failures[0]
+
+
+def wire_name(host: str) -> str:
+    """A host name as DNS and TLS have it, in ASCII (RFC 3490 section 4). Raises UsageError."""
+    if host.isascii():
+        return host
+    if any(character in AMBIGUOUS for character in host):
+        raise UsageError(
+            f"The host name {host!r} can mean two domains, by old and by new rules; give it in its xn-- form."
+        )
+    try:
+        return host.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        raise UsageError(f"{host!r} is no host name; check the spelling.") from None
+
+
+def shown_name(host: str) -> str:
+    """A host name as a person reads it, so that its two spellings are one. Raises UsageError."""
+    name = wire_name(host)
+    try:
+        shown = name.encode("ascii").decode("idna")
+    except UnicodeError:
+        return name  # of the new rules, or no name at all: as it was given
+    return shown if shown.isprintable() and wire_name(shown) == name else name
+
+
+def _tls_name(host: str) -> str:
+    """What the certificate must name, and SNI says: an address without its zone (RFC 6874)."""
+    return host.partition("%")[0] if ":" in host else wire_name(host)
 
 
 def _connected(sock: socket.socket, address: object, timeout: float, ok: Ok) -> socket.socket:
@@ -225,18 +273,6 @@ def _wait_connected(sock: socket.socket, timeout: float, ok: Ok) -> int:
     if not wait_for(sock, selectors.EVENT_WRITE, Deadline(timeout), ok):
         return errno.ETIMEDOUT
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
-
-def certificate_sentence(peer: str, host: str, error: ssl.SSLCertVerificationError) -> str:
-    """What is wrong with a certificate, and what to do about it."""
-    reason = (error.verify_message or str(error)).rstrip(".")
-    if "expired" in reason:
-        advice = "the server's operator must renew it"
-    elif "match" in reason:
-        advice = f"it was made for another name than {host!r}: use the name the provider documents"
-    else:
-        advice = "if it is your own server, name its authority with --ca-file FILE"
-    return f"The certificate of {peer} was refused ({reason}); {advice}. Nothing was sent."
 
 
 def _words(error: BaseException) -> str:

@@ -20,9 +20,12 @@ from mailmove.errors import (
     PlaintextRefused,
     TryLater,
 )
-from mailmove.net import Ok, TlsPolicy, connect
+from mailmove.model import Transcript
+from mailmove.net import Ok, connect, wire_name
+from mailmove.protocols import sasl
 from mailmove.targets import Found, MailboxState, Outgoing, Receipt, imap_names, imap_reading, imap_refusals
 from mailmove.targets.imap_connection import ImapConnection
+from mailmove.tls import TlsPolicy
 
 GREETING_TIMEOUT = 30.0
 LOGOUT_TIMEOUT = 10.0
@@ -41,6 +44,7 @@ class ImapEndpoint:
     """Where an account is, and how the way there must be protected.
 
     `tls` means TLS from the first octet (port 993); without it STARTTLS is required unless `allow_plaintext`.
+    `bearer`: the secret is a token of OAuth, no password.
     """
 
     host: str
@@ -50,10 +54,11 @@ class ImapEndpoint:
     policy: TlsPolicy = field(default_factory=TlsPolicy)
     allow_plaintext: bool = False
     timeout: float = 60.0
+    bearer: bool = False
 
 
-def open_imap(endpoint: ImapEndpoint, password: str, ok: Ok) -> ImapTarget:
-    """Connects and logs in.
+def open_imap(endpoint: ImapEndpoint, secret: str, ok: Ok, transcript: Transcript | None = None) -> ImapTarget:
+    """Connects and logs in; what crosses the wire is told to `transcript`, without secrets and messages.
 
     Raises HostUnreachable, CertificateRefused, PlaintextRefused, AuthenticationRejected, TryLater, ConnectionLost,
     ProtocolError, Interrupted.
@@ -62,9 +67,9 @@ def open_imap(endpoint: ImapEndpoint, password: str, ok: Ok) -> ImapTarget:
     try:
         if endpoint.tls:
             stream.start_tls(endpoint.policy, endpoint.host, advice=TLS_ADVICE)
-        connection = ImapConnection(stream)
+        connection = ImapConnection(stream, transcript)
         _protect(connection, endpoint)
-        _log_in(connection, endpoint, password)
+        _log_in(connection, endpoint, secret)
     except BaseException:
         stream.close()
         raise
@@ -86,20 +91,36 @@ def _protect(connection: ImapConnection, endpoint: ImapEndpoint) -> None:
         )
 
 
-def _log_in(connection: ImapConnection, endpoint: ImapEndpoint, password: str) -> None:
-    """LOGIN, or PLAIN where LOGIN is not offered or cannot carry the password (ASCII only, RFC 9051 section 6.2.3)."""
+def _log_in(connection: ImapConnection, endpoint: ImapEndpoint, secret: str) -> None:
     if connection.preauthenticated:
         return
-    disabled, plain = "LOGINDISABLED" in connection.capabilities, "AUTH=PLAIN" in connection.capabilities
-    if disabled and not plain:
-        raise _no_password(connection, endpoint)
+    mechanism = _mechanism(connection, endpoint, secret)
     try:
-        ascii_only = (endpoint.user + password).isascii()
-        connection.log_in(endpoint.user, password, plain=disabled or not ascii_only)
+        if mechanism is None:
+            connection.log_in(endpoint.user, secret)
+        else:
+            connection.authenticate(mechanism, secret)
     except TryLater:
         raise
     except CommandRejected as error:
-        raise imap_refusals.login_refused(connection.peer, endpoint.user, error) from error
+        complaint = mechanism.complaint if mechanism else ""
+        raise imap_refusals.login_refused(connection.peer, endpoint.user, error, complaint) from error
+
+
+def _mechanism(connection: ImapConnection, endpoint: ImapEndpoint, secret: str) -> sasl.Mechanism | None:
+    """None is LOGIN; PLAIN where that is not offered or cannot carry the password (ASCII only, RFC 9051 section 6.2.3).
+
+    For a token OAUTHBEARER (RFC 7628) if it is announced, else XOAUTH2.
+
+    Raises PlaintextRefused, AuthenticationRejected.
+    """
+    login = sasl.Login(endpoint.user, secret, wire_name(endpoint.host), endpoint.port)
+    if endpoint.bearer:
+        return sasl.OAuthBearer(login) if "AUTH=OAUTHBEARER" in connection.capabilities else sasl.XOAuth2(login)
+    disabled, plain = "LOGINDISABLED" in connection.capabilities, "AUTH=PLAIN" in connection.capabilities
+    if disabled and not plain:
+        raise _no_password(connection, endpoint)
+    return sasl.Plain(login) if disabled or not (endpoint.user + secret).isascii() else None
 
 
 def _no_password(connection: ImapConnection, endpoint: ImapEndpoint) -> PlaintextRefused | AuthenticationRejected:

@@ -18,11 +18,14 @@ import imapclient  # type: ignore[import-untyped]
 from imapclient.response_parser import parse_fetch_response  # type: ignore[import-untyped]
 
 from mailmove.errors import CommandRejected, MailmoveError, ProtocolError, UsageError
-from mailmove.net import Stream, TlsPolicy
+from mailmove.model import Transcript
+from mailmove.net import Stream
 from mailmove.protocols import sasl
 from mailmove.targets import imap_names
 from mailmove.targets.imap_refusals import code_of
+from mailmove.targets.imap_transcript import TranscribedWire
 from mailmove.targets.imap_wire import SHOWN, Wire
+from mailmove.tls import TlsPolicy
 
 _UNREADABLE = (imaplib.IMAP4.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What imapclient's parsers raise for responses outside the grammar."""
@@ -58,10 +61,10 @@ class ImapConnection:
     where the server says NO, CommandRejected.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, transcript: Transcript | None = None) -> None:
         """Reads the greeting (RFC 9051 section 7.1). Raises HostUnreachable if none comes."""
         try:
-            self._wire = Wire(stream)
+            self._wire = TranscribedWire(stream, transcript) if transcript else Wire(stream)
         except imaplib.IMAP4.error as error:
             raise ProtocolError(f"{stream.peer} does not speak IMAP4rev1 ({str(error)[:SHOWN]!r}).") from None
         self._client = _Client(self._wire)
@@ -88,20 +91,32 @@ class ImapConnection:
         """STARTTLS; what was said in plaintext before is forgotten. Also raises CertificateRefused."""
         self._wire.start_tls(policy, host)
 
-    def log_in(self, user: str, password: str, *, plain: bool) -> None:
-        """LOGIN, or AUTHENTICATE PLAIN (RFC 4616)."""
-        message = sasl.plain(user, password)
-        self._wire.hide(password, base64.b64encode(message).decode("ascii"))
+    def log_in(self, user: str, password: str) -> None:
+        """LOGIN (RFC 9051 section 6.2.3)."""
+        self._wire.hide(password, base64.b64encode(sasl.Plain(sasl.Login(user, password)).initial).decode("ascii"))
         with self._understood():
-            if plain:
-                # Given once: the answer to a further challenge is "*" (cancel), never the password again.
-                answers = iter((message,))
-                self._client.sasl_login("PLAIN", lambda _: next(answers, None))
-            else:
-                words = imap_names.quoted_string(user), imap_names.quoted_string(password)
-                self._wire._simple_command("LOGIN", *words)
-                self._wire.state = "AUTH"
+            words = imap_names.quoted_string(user), imap_names.quoted_string(password)
+            self._wire._simple_command("LOGIN", *words)
+            self._wire.state = "AUTH"
             self._client.capabilities()  # keeps those that came with the OK; only now are they the session's own
+        self._wire.hide()
+
+    def authenticate(self, mechanism: sasl.Mechanism, secret: str) -> None:
+        """AUTHENTICATE (RFC 9051 section 6.2.2), always in two steps. `secret` is what no error may show."""
+        hidden = [secret, base64.b64encode(mechanism.initial or b"").decode("ascii")]
+        exchange = sasl.Exchange(mechanism, begun=False)
+
+        def answer(challenge: bytes) -> bytes | None:
+            response = exchange.answer(challenge)
+            if response:
+                hidden.append(base64.b64encode(response).decode("ascii"))
+                self._wire.hide(*hidden)
+            return response
+
+        self._wire.hide(*hidden)
+        with self._understood():
+            self._client.sasl_login(mechanism.name, answer)
+            self._client.capabilities()
         self._wire.hide()
 
     def select(self, mailbox: str, *, read_only: bool) -> Mapping[str, str]:

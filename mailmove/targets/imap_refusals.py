@@ -74,17 +74,19 @@ def cause_of(text: str) -> str:
     return next((cause for cause, phrase in _CAUSES if re.search(phrase, text, re.IGNORECASE)), "refused")
 
 
-def login_refused(peer: str, user: str, refusal: CommandRejected) -> CommandRejected:
+def login_refused(peer: str, user: str, refusal: CommandRejected, complaint: str = "") -> CommandRejected:
     """NO to LOGIN or AUTHENTICATE: TryLater if it is about the moment (RFC 5530), else AuthenticationRejected.
 
+    `complaint` is what the server said before, within the SASL exchange.
     LIMIT and "too many connections" are about other sessions of the same user, never about the password.
     """
     busy = refusal.code in _BUSY_CODES | {"LIMIT"} or _BUSY.search(refusal.server_text)
     if busy and refusal.code not in _PASSWORD_CODES:
         return _later(f"{peer} takes no login of {user} now: {refusal.server_text!r}.", refusal)
+    also = f" ({complaint})" if complaint else ""
     return AuthenticationRejected(
-        f"{peer} refused the login of {user}: {refusal.server_text!r}. Check the user name and password, and whether "
-        "the provider wants IMAP switched on or an app password.",
+        f"{peer} refused the login of {user}: {refusal.server_text!r}{also}. Check the user name and password (or "
+        "token), and whether the provider wants IMAP switched on or an app password.",
         server_text=refusal.server_text,
         command=refusal.command,
         code=refusal.code,

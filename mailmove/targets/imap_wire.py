@@ -23,8 +23,9 @@ from mailmove.errors import (
     ProtocolError,
     TimedOut,
 )
-from mailmove.net import Stream, TlsPolicy
+from mailmove.net import Stream
 from mailmove.targets.imap_refusals import bad, code_of, farewell
+from mailmove.tls import TlsPolicy
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

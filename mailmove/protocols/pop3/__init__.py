@@ -8,17 +8,20 @@ Strategy: a `Connection` is used by four verbs only, and never does anything by 
     next_event()        what they mean, one event at a time, or NEED_DATA
 
 Each module owns one question: `commands` what we may say, `events` what we may hear, `framing` where a reply ends,
-`replies` and `listings` what its text says, `states` what is allowed when, `window` how much may be in flight.
+`replies` and `listings` what its text says, `states` what is allowed when, `window` how much may be in flight,
+`transcript` what a log is told.
 """
 
 from __future__ import annotations
 
 from mailmove.protocols.pop3.commands import (
+    Apop,
     Auth,
     AuthCancel,
     AuthResponse,
     Capa,
     Command,
+    Dele,
     List,
     Noop,
     Pass,
@@ -31,6 +34,7 @@ from mailmove.protocols.pop3.commands import (
     Top,
     Uidl,
     User,
+    apop_digest,
 )
 from mailmove.protocols.pop3.connection import Connection
 from mailmove.protocols.pop3.events import (
@@ -52,6 +56,7 @@ from mailmove.protocols.pop3.events import (
 )
 from mailmove.protocols.pop3.framing import MAX_LINE, MAX_LISTING
 from mailmove.protocols.pop3.states import State
+from mailmove.protocols.pop3.transcript import TranscribedConnection
 from mailmove.protocols.pop3.window import Window
 
 __all__ = [
@@ -59,6 +64,7 @@ __all__ = [
     "MAX_LISTING",
     "NEED_DATA",
     "Accepted",
+    "Apop",
     "Auth",
     "AuthCancel",
     "AuthResponse",
@@ -66,6 +72,7 @@ __all__ = [
     "CapabilityList",
     "Challenge",
     "Closed",
+    "Dele",
     "Command",
     "Connection",
     "Event",
@@ -88,8 +95,10 @@ __all__ = [
     "State",
     "Stls",
     "Top",
+    "TranscribedConnection",
     "Uidl",
     "UniqueIdListing",
     "User",
     "Window",
+    "apop_digest",
 ]

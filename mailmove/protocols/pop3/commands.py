@@ -9,6 +9,7 @@ fence never shares the pipe, because what comes after it is read in another stat
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
 from base64 import b64encode
 from dataclasses import dataclass
@@ -112,6 +113,30 @@ class Pass(Command):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Apop(Command):
+    """Names the maildrop and proves to know its password (RFC 1939 section 7). `digest` is `apop_digest`'s."""
+
+    verb = "APOP"
+    fence = True
+    confidential = True
+    name: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        _check_text("user name", self.name)
+        _check_text("digest", self.digest)
+
+    def line(self) -> bytes:
+        return f"{self.verb} {self.name} {self.digest}\r\n".encode()
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.name} ***"
+
+    def __repr__(self) -> str:
+        return f"Apop(name={self.name!r}, digest=***)"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Auth(Command):
     """Begins a SASL exchange (RFC 5034 section 4). `initial` is the initial response before base64.
 
@@ -137,6 +162,12 @@ class Auth(Command):
 
     def line(self) -> bytes:
         return self._full_line() if self.inline else f"{self.verb} {self.mechanism}\r\n".encode()
+
+    def mask(self, text: str) -> str:
+        """Also without the response alone, which is long enough to be no word of the server's own."""
+        encoded = b64encode(self.initial or b"").decode() if self.inline else ""
+        text = Command.mask(self, text)
+        return text.replace(encoded, "***") if encoded else text
 
     def _full_line(self) -> bytes:
         # An empty response is written "=", since nothing at all means that there is none (RFC 5034 section 4).
@@ -240,6 +271,20 @@ class Top(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Dele(Command):
+    """Marks a message as deleted: it goes when QUIT is answered, and stays if the session ends without (section 5)."""
+
+    verb = "DELE"
+    number: MessageNumber
+
+    def __post_init__(self) -> None:
+        _check_number(self.number)
+
+    def line(self) -> bytes:
+        return f"{self.verb} {self.number}\r\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
 class Rset(Command):
     """Takes back every deletion of this session (RFC 1939 section 5)."""
 
@@ -259,6 +304,11 @@ class Quit(Command):
 
     verb = "QUIT"
     fence = True
+
+
+def apop_digest(timestamp: str, secret: str) -> str:
+    """The digest of APOP: MD5 over the greeting's timestamp, with its brackets, and the password."""
+    return hashlib.md5((timestamp + secret).encode(), usedforsecurity=False).hexdigest()
 
 
 def _check_text(what: str, value: str) -> None:

@@ -29,7 +29,7 @@ from mailmove.protocols.pop3.events import (
 )
 from mailmove.protocols.pop3.framing import Framer
 from mailmove.protocols.pop3.states import Answer, State
-from mailmove.protocols.pop3.text import broken
+from mailmove.protocols.pop3.text import broken, decode
 
 
 class Connection:
@@ -42,7 +42,7 @@ class Connection:
         self.pipelining = False
         self._state = State.GREETING
         self._unanswered: deque[Command] = deque()
-        self._answered: Command | None = None
+        self._confidential: list[Command] = []
         self._to_send: list[bytes] = []
         self._framer = Framer()
         self._read: Callable[[], Event | None] = self._read_greeting
@@ -67,6 +67,8 @@ class Connection:
         if not self._unanswered:
             self._refuse_unsolicited()
         self._unanswered.append(command)
+        if command.confidential:
+            self._confidential.append(command)
         self._to_send.append(command.line())
 
     def data_to_send(self) -> bytes:
@@ -93,6 +95,12 @@ class Connection:
         except (ConnectionLost, ProtocolError) as error:
             self._die(error)
             raise
+
+    def mask(self, text: str) -> str:
+        """A text of the server's without what was sent in confidence: any later line may echo it."""
+        for command in self._confidential:
+            text = command.mask(text)
+        return text
 
     # Sending
 
@@ -128,7 +136,7 @@ class Connection:
             event = replies.challenge(command, line)
             self._finish(Answer.CHALLENGED)
             return event
-        answer, text = replies.split(command, line)
+        answer, text = replies.split(command, self._masked(line))
         if answer is Answer.REFUSED:
             self._finish(answer)
             return replies.refused(command, text)
@@ -149,6 +157,11 @@ class Connection:
         self._finish(Answer.ACCEPTED)
         return event
 
+    def _masked(self, line: bytes) -> bytes:
+        text = decode(line)
+        masked = self.mask(text)
+        return line if masked == text else masked.encode()
+
     def _read_message(self) -> Event | None:
         block = self._framer.read_block()
         if block is None:
@@ -168,8 +181,7 @@ class Connection:
         return event
 
     def _finish(self, answer: Answer) -> None:
-        self._answered = self._unanswered.popleft()
-        self._state = states.after(self._state, self._answered, answer)
+        self._state = states.after(self._state, self._unanswered.popleft(), answer)
         self._read = self._read_reply
 
     # The end
@@ -194,9 +206,7 @@ class Connection:
 
     def _refuse_unsolicited(self) -> None:
         if self._framer.pending:
-            text = self._framer.peek()
-            text = self._answered.mask(text) if self._answered else text
-            error = broken("it sent what answers no command", text)
+            error = broken("it sent what answers no command", self.mask(self._framer.peek()))
             self._die(error)
             raise error
 

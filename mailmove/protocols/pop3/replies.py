@@ -11,12 +11,13 @@ import re
 from base64 import b64decode
 
 from mailmove.protocols.pop3.commands import Command
-from mailmove.protocols.pop3.events import Challenge, Greeting, MaildropStatus, MessageStart, Refused
+from mailmove.protocols.pop3.events import Accepted, Challenge, Greeting, MaildropStatus, MessageStart, Refused
 from mailmove.protocols.pop3.states import Answer
 from mailmove.protocols.pop3.text import broken, decode
 
 _STATUS = re.compile(rb"(\+OK|-ERR)(?![A-Z0-9])[ \t]*(.*)", re.IGNORECASE | re.DOTALL)
-_TIMESTAMP = re.compile(r"<[^<>@\s]+@[^<>\s]+>")
+_TIMESTAMP = re.compile(r"<[!-;=?A-~]+@[!-;=?-~]+>")
+"""Only what an RFC 822 msg-id may hold: with other octets a false server can learn the password (CVE-2007-1558)."""
 _DROP_LISTING = re.compile(r"([0-9]{1,18})[ \t]+([0-9]{1,18})(?:[ \t].*)?", re.DOTALL)
 _OCTETS = re.compile(r"(?<![\w.,])([0-9]{1,18}) +octets\b", re.IGNORECASE)
 
@@ -65,11 +66,12 @@ def message_start(command: Command, text: str) -> MessageStart:
     return MessageStart(command, text, int(octets[1]) if octets else None)
 
 
-def maildrop_status(command: Command, text: str) -> MaildropStatus:
-    """The drop listing, "nn mm" and perhaps more (RFC 1939 section 5)."""
+def maildrop_status(command: Command, text: str) -> MaildropStatus | Accepted:
+    """The drop listing, "nn mm" and perhaps more (RFC 1939 section 5). UIDL and LIST tell the same, so a server that
+    says something else here is only not believed."""
     numbers = _DROP_LISTING.fullmatch(text)
     if numbers is None:
-        raise broken("a drop listing is not two numbers", text)
+        return Accepted(command, text)
     return MaildropStatus(command, int(numbers[1]), int(numbers[2]))
 
 

@@ -11,11 +11,13 @@ import enum
 from collections.abc import Mapping
 
 from mailmove.protocols.pop3.commands import (
+    Apop,
     Auth,
     AuthCancel,
     AuthResponse,
     Capa,
     Command,
+    Dele,
     List,
     Noop,
     Pass,
@@ -54,9 +56,9 @@ class Answer(enum.Enum):
 
 ALLOWED: Mapping[State, frozenset[type[Command]]] = {
     State.GREETING: frozenset(),
-    State.AUTHORIZATION: frozenset({Capa, Stls, User, Pass, Auth, Quit}),
+    State.AUTHORIZATION: frozenset({Capa, Stls, User, Pass, Apop, Auth, Quit}),
     State.AUTHENTICATING: frozenset({AuthResponse, AuthCancel}),
-    State.TRANSACTION: frozenset({Capa, Stat, List, Uidl, Retr, Top, Rset, Noop, Quit}),
+    State.TRANSACTION: frozenset({Capa, Stat, List, Uidl, Retr, Top, Dele, Rset, Noop, Quit}),
     State.UPDATE: frozenset(),
     State.CLOSED: frozenset(),
 }
@@ -65,6 +67,7 @@ _TRANSITIONS: Mapping[tuple[State, type[Command] | None, Answer], State] = {
     (State.GREETING, None, Answer.ACCEPTED): State.AUTHORIZATION,
     (State.GREETING, None, Answer.REFUSED): State.CLOSED,
     (State.AUTHORIZATION, Pass, Answer.ACCEPTED): State.TRANSACTION,
+    (State.AUTHORIZATION, Apop, Answer.ACCEPTED): State.TRANSACTION,
     (State.AUTHORIZATION, Auth, Answer.ACCEPTED): State.TRANSACTION,
     (State.AUTHORIZATION, Auth, Answer.CHALLENGED): State.AUTHENTICATING,
     (State.AUTHENTICATING, AuthResponse, Answer.ACCEPTED): State.TRANSACTION,

@@ -21,6 +21,7 @@ from mailmove.protocols.pop3 import (
     Noop,
     Pass,
     Refused,
+    Stat,
     Stls,
     User,
 )
@@ -188,6 +189,19 @@ def test_a_server_that_echoes_gives_no_secret_away(reply: bytes) -> None:
             connection.next_event()
         assert "PASS ***" in str(error.value)
         assert "hunter2" not in f"{error.value}{error.value.server_text}"
+
+
+@pytest.mark.parametrize(
+    "late", [b"-ERR what is PASS hunter2\r\n", b"PASS hunter2\r\n", b"+OK 1 2\r\nPASS hunter2\r\n"]
+)
+def test_an_echo_that_comes_later_is_masked_too(late: bytes) -> None:
+    connection = greeted()
+    events = play(connection, [Pass("hunter2"), b"+OK\r\n", Stat(), late])
+    assert "hunter2" not in repr(events)
+    if events[-1] is ProtocolError:
+        with pytest.raises(ProtocolError, match=r"PASS \*\*\*") as error:
+            connection.next_event()
+        assert "hunter2" not in error.value.server_text
 
 
 def test_an_echoed_sasl_response_is_masked() -> None:
