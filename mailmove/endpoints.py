@@ -15,14 +15,16 @@ from urllib.parse import unquote
 
 from mailmove.errors import UsageError
 from mailmove.jobs import PullJob
-from mailmove.model import Maildrop
-from mailmove.net import Ok, TlsPolicy
+from mailmove.model import Maildrop, Transcript
+from mailmove.net import Ok, shown_name
 from mailmove.protocols.pop3 import Window
 from mailmove.secrets import Secret
 from mailmove.sources import Source
-from mailmove.sources.pop3 import Pop3Endpoint, open_pop3
+from mailmove.sources.pop3 import open_pop3
+from mailmove.sources.pop3_login import Pop3Endpoint
 from mailmove.targets import Target
-from mailmove.targets.imap import ImapEndpoint, open_imap
+from mailmove.tls import TlsPolicy
+from mailmove.wire_log import WireLog
 
 PORTS = {"pop3s": 995, "pop3": 110}
 _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
@@ -90,7 +92,7 @@ def _parsed(text: str, what: str, kind: str, schemes: Container[str], example: s
             f"The URL for {place} holds a password, which other programs can see; take it out (a prompt asks for it, "
             "or give --password-env, --password-file or --password-command). A colon in a user name is written %3A."
         )
-    return found["scheme"].lower(), _user(user), where["host"].strip("[]").lower(), where["port"]
+    return found["scheme"].lower(), _user(user), shown_name(where["host"].strip("[]").lower()), where["port"]
 
 
 def _user(text: str) -> str:
@@ -116,7 +118,17 @@ def _shown(text: str) -> str:
     return text.removesuffix(rest) + name + (":***" if colon else "") + at + place
 
 
-def open_source(job: PullJob, secret: Secret, window: int, ok: Ok) -> Source:
+def _place(url: SourceUrl | TargetUrl) -> str:
+    """Where a session goes, for a log that need not tell whose it is."""
+    return f"{url.scheme}://{url.host}:{url.port}"
+
+
+def tls_policy(ca_file: str, pin: str, client_cert: str) -> TlsPolicy:
+    """What TLS must prove, by the options of a job; "" is not given. Raises UsageError."""
+    return TlsPolicy(Path(ca_file) if ca_file else None, pin, Path(client_cert) if client_cert else None)
+
+
+def open_source(job: PullJob, secret: Secret, window: int, ok: Ok, log: WireLog | None = None) -> Source:
     """Logs in to the job's source with at most `window` messages in flight. Raises what the adapter raises."""
     url = parse_source(job.source)
     endpoint = Pop3Endpoint(
@@ -124,22 +136,26 @@ def open_source(job: PullJob, secret: Secret, window: int, ok: Ok) -> Source:
         port=url.port,
         user=url.user,
         tls=url.scheme == "pop3s",
-        policy=TlsPolicy(Path(job.ca_file) if job.ca_file else None),
+        policy=tls_policy(job.ca_file, job.pin, job.client_cert),
         allow_plaintext=job.allow_plaintext,
         timeout=job.timeout,
         window=Window(max_messages=window),
+        auth=job.auth,
+        bearer=bool(job.secret.token_command),
     )
-    return open_pop3(endpoint, secret.reveal(), ok)
+    return open_pop3(endpoint, secret.reveal(), ok, log.session(_place(url)) if log else None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How the way to a target must be protected."""
+    """How the way to a target must be protected, and what the secret is."""
 
     tls: bool
     policy: TlsPolicy
     allow_plaintext: bool
     timeout: float
+    bearer: bool
+    transcript: Transcript | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +168,34 @@ class _TargetKind:
     open: Callable[[TargetUrl, _Way, str, Ok], Target]
 
 
-def open_target(url: str, secret: Secret, *, ca_file: str, allow_plaintext: bool, timeout: float, ok: Ok) -> Target:
-    """Logs in to a target. Raises UsageError, and what the adapter raises."""
+def open_target(
+    url: str,
+    secret: Secret,
+    *,
+    ca_file: str,
+    allow_plaintext: bool,
+    timeout: float,
+    ok: Ok,
+    pin: str = "",
+    client_cert: str = "",
+    bearer: bool = False,
+    log: WireLog | None = None,
+) -> Target:
+    """Logs in to a target; `bearer`: the secret is a token of OAuth. Raises UsageError, and what the adapter raises."""
     parsed = parse_target(url)
     kind = TARGETS[parsed.scheme]
-    way = _Way(kind.tls, TlsPolicy(Path(ca_file) if ca_file else None), allow_plaintext, timeout)
+    policy, transcript = tls_policy(ca_file, pin, client_cert), log.session(_place(parsed)) if log else None
+    way = _Way(kind.tls, policy, allow_plaintext, timeout, bearer, transcript)
     return kind.open(parsed, way, secret.reveal(), ok)
 
 
-def _open_imap(url: TargetUrl, way: _Way, password: str, ok: Ok) -> Target:
-    endpoint = ImapEndpoint(url.host, url.port, url.user, way.tls, way.policy, way.allow_plaintext, way.timeout)
-    return open_imap(endpoint, password, ok)
+def _open_imap(url: TargetUrl, way: _Way, secret: str, ok: Ok) -> Target:
+    from mailmove.targets.imap import ImapEndpoint, open_imap  # imapclient, which a pull has no use for
+
+    endpoint = ImapEndpoint(
+        url.host, url.port, url.user, way.tls, way.policy, way.allow_plaintext, way.timeout, way.bearer
+    )
+    return open_imap(endpoint, secret, ok, way.transcript)
 
 
 TARGETS = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import email.errors
 import email.header
 import email.utils
+import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -48,6 +49,7 @@ def read_headers(section: bytes, first_seen: datetime) -> tuple[Headers, Interna
 
     `first_seen` is when we received the message: the last resort for the date, and the measure of what is sane.
     """
+    fingerprint = hashlib.sha256(section).hexdigest()
     try:
         fields = _first_fields(section)
         date = _text(fields.get("date", ""))
@@ -57,9 +59,10 @@ def read_headers(section: bytes, first_seen: datetime) -> tuple[Headers, Interna
             subject=_text(fields.get("subject", "")),
             sender=_text(fields.get("from", "")),
             recipients=", ".join(filter(None, (_text(fields.get(name, "")) for name in ("to", "cc")))),
+            fingerprint=fingerprint,
         )
     except Exception:  # noqa: BLE001 - any failure of the parser on hostile input means the same: unreadable
-        return Headers(readable=False), InternalDate(first_seen, DateOrigin.FIRST_SEEN)
+        return Headers(readable=False, fingerprint=fingerprint), InternalDate(first_seen, DateOrigin.FIRST_SEEN)
     return headers, internal_date(fields.get("received", ""), date, first_seen)
 
 

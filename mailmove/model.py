@@ -7,6 +7,7 @@ design.md section 3; a message number is never stored, a UniqueId only means som
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType, Protocol
@@ -22,6 +23,10 @@ Digest = NewType("Digest", str)
 
 RunId = NewType("RunId", str)
 """One execution of a job: sortable by time, unique over archives."""
+
+Transcript = Callable[[str, str], None]
+"""Takes what crosses the wire, without its secrets: a direction ("C": from us, "S": from the server, "-": about the
+connection) and a line."""
 
 POP3_PORTS = (110, 995)
 
@@ -92,6 +97,7 @@ class Headers:
     """What the catalogue keeps of a header section, decoded for people; empty strings where the field is missing.
 
     `readable` is False when the section could not be made sense of: the message is archived all the same.
+    `fingerprint` is the sha256 of the whole section, by which TOP can tell a message again; "" if it is not known.
     """
 
     message_id: str = ""
@@ -100,6 +106,7 @@ class Headers:
     sender: str = ""
     recipients: str = ""
     readable: bool = True
+    fingerprint: str = ""
 
 
 class Fate(enum.StrEnum):
@@ -116,11 +123,33 @@ class Fate(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """How to find a password, never the password: at most one is set; with none it is asked for on a terminal."""
+    """How to find a password, never the password: at most one is set; with none it is asked for on a terminal.
+
+    `token_command` prints an OAuth token instead, and is run again for every session, since tokens expire.
+    """
 
     env: str = ""
     file: str = ""
     command: str = ""
+    token_command: str = ""
+
+
+class AuthMethod(enum.StrEnum):
+    """How to log in; AUTO takes the best that the server announces."""
+
+    AUTO = "auto"
+    USER = "user"
+    APOP = "apop"
+    PLAIN = "plain"
+    LOGIN = "login"
+    CRAM_MD5 = "cram-md5"
+    SCRAM_SHA_256 = "scram-sha-256"
+    XOAUTH2 = "xoauth2"
+    OAUTHBEARER = "oauthbearer"
+
+
+TOKEN_METHODS = (AuthMethod.OAUTHBEARER, AuthMethod.XOAUTH2)
+"""Those that take a token of OAuth 2, the best first."""
 
 
 class Outcome(enum.StrEnum):

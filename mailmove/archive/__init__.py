@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from mailmove.archive.catalogue import Catalogue
+from mailmove.archive.catalogue import Advice, Catalogue
 from mailmove.archive.layout import Layout, create, is_archive, read_format, refuse_other_content
 from mailmove.archive.lock import WriterLock
 from mailmove.archive.log import Log
@@ -35,6 +35,7 @@ from mailmove.model import Complete, Digest, Headers, InternalDate, MaildropEntr
 __all__ = ["Archive", "Draft", "Filed", "GroupLimits", "Reader", "Received", "is_archive"]
 
 Clock = Callable[[], datetime]
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +315,42 @@ class Archive:
         with disk_errors(self.layout.root), self.catalogue.transaction():
             self.catalogue.remember_text(self._run.maildrop, unique_id, self._run.run, text)
 
+    def adopt(self, entries: Sequence[tuple[MaildropEntry, Digest, int]]) -> None:
+        """Logs that listed entries are archived messages, as far as a fingerprint tells: (entry, digest, octets)."""
+        now, run = self._clock(), self._run
+        places = [
+            Place(
+                digest=digest,
+                octets=octets,
+                listed=entry.octets,
+                complete=Complete.YES,
+                maildrop=run.maildrop,
+                unique_id=entry.unique_id,
+                run=run.run,
+                time=now,
+                internal_date=self.catalogue.internal_date(digest),
+                by="fingerprint",
+            )
+            for entry, digest, octets in entries
+        ]
+        for start in range(0, len(places), BATCH):
+            some = places[start : start + BATCH]
+            with disk_errors(self.layout.root):
+                self._append([(place.record(known=True), Headers()) for place in some])
+
+    def advice(self, maildrop: str) -> Advice:
+        """What was learned about a maildrop's server."""
+        with disk_errors(self.layout.root):
+            return self.catalogue.advice(maildrop)
+
+    def advise(self, maildrop: str, **facts: bool) -> None:
+        """Remembers something about a maildrop's server; may be lost."""
+        with disk_errors(self.layout.root):
+            before = self.catalogue.advice(maildrop)
+            if (after := replace(before, **facts)) != before:
+                with self.catalogue.transaction():
+                    self.catalogue.write_advice(maildrop, after)
+
     def gone(self, identities: Iterable[tuple[str, int]]) -> None:
         """Logs that listed messages are not on the server any more."""
         maildrop = self._run.maildrop
@@ -328,10 +365,10 @@ class Archive:
             self._append([(record, None) for record in records])
         return first
 
-    def amend(self, place: Place) -> None:
-        """Logs what is now known of a message that is in already: the same entry, received again."""
+    def amend(self, *places: Place) -> None:
+        """Logs what is now known of messages that are in already: the same entries, received again."""
         with disk_errors(self.layout.root):
-            self._append([(replace(place, again=True).record(known=True), Headers())])
+            self._append([(replace(place, again=True).record(known=True), Headers()) for place in places])
 
     def _append(self, entries: Sequence[tuple[Record, Headers | None]]) -> None:
         entries = [*((record, None) for record in self._run.begin), *entries]

@@ -31,9 +31,11 @@ _NAME = re.compile(r"[0-9a-f]{64}\.eml")
 COMPARED = {
     "messages": "SELECT digest, octets, record FROM messages ORDER BY digest",
     "places": "SELECT p.record, p.digest, m.name, p.unique_id, p.octets, p.listed, p.complete, p.identified_by, p.run,"
-    " p.time, p.internal_date, p.internal_date_origin, p.counted, p.settled FROM places p"
+    " p.time, p.internal_date, p.internal_date_origin, p.counted, p.settled, p.present, p.delete_asked, p.deleted"
+    " FROM places p"
     " JOIN maildrops m ON m.id = p.maildrop ORDER BY p.record",
-    "maildrops": "SELECT name, places, octets, suspects, parked, unreliable_sizes FROM maildrops ORDER BY name",
+    "maildrops": "SELECT name, places, octets, suspects, parked, unreliable_sizes, present, deleted, delete_after"
+    " FROM maildrops ORDER BY name",
     "parked": "SELECT m.name, k.unique_id, k.listed, k.cause, k.code, k.run, k.time, k.record FROM parked k"
     " JOIN maildrops m ON m.id = k.maildrop ORDER BY k.record, m.name, k.unique_id",
     "skips": "SELECT s.record, m.name, s.unique_id, s.listed, s.digest, s.reason, s.time FROM skips s"

@@ -11,7 +11,8 @@ import operator
 import sqlite3
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,22 @@ from sqlite_utils import Database
 from mailmove.archive.log import Position
 from mailmove.archive.records import Place
 from mailmove.archive.schema import migrations
-from mailmove.model import Digest, Headers, MaildropEntry, RunId, UniqueId
+from mailmove.model import Complete, DateOrigin, Digest, Headers, InternalDate, MaildropEntry, RunId, UniqueId
 
 NOTHING: tuple[int, ...] = (0, 0, 0, 0)
+NO_COUNTS: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What was learned about a maildrop's server; may be lost.
+
+    `window_one`: it announced PIPELINING and answered wrongly. `shrunken`: its last listing was a tenth of the last but
+    one.
+    """
+
+    window_one: bool = False
+    shrunken: bool = False
 
 
 class Catalogue:
@@ -33,11 +47,13 @@ class Catalogue:
         self._maildrops: dict[str, int] = {}
         self._counts: dict[int, tuple[int, ...]] = {}
         self._totals = NOTHING
+        self._listing: Sequence[MaildropEntry] = ()
 
     @classmethod
     def open(cls, path: Path) -> Catalogue:
         """For the one writer, made or migrated as needed. Raises sqlite3.DatabaseError if it is no database."""
-        connection = sqlite3.connect(path, isolation_level=None)
+        # Two threads use it in turn, never at a time: the pull's, and the one that commits (jobs/committer.py).
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         if migrations.pending(database := Database(connection)):
@@ -130,10 +146,19 @@ class Catalogue:
         """Every maildrop of the archive."""
         return [name for (name,) in self.connection.execute("SELECT name FROM maildrops ORDER BY name")]
 
-    def count(self, maildrop: int, places: int = 0, octets: int = 0, suspects: int = 0, parked: int = 0) -> None:
+    def count(
+        self,
+        maildrop: int,
+        places: int = 0,
+        octets: int = 0,
+        suspects: int = 0,
+        parked: int = 0,
+        present: int = 0,
+        deleted: int = 0,
+    ) -> None:
         """Adds to a maildrop's counters. Inside a transaction, at whose end they are written."""
-        before = self._counts.get(maildrop, NOTHING)
-        self._counts[maildrop] = _sum(before, (places, octets, suspects, parked))
+        before = self._counts.get(maildrop, NO_COUNTS)
+        self._counts[maildrop] = _sum(before, (places, octets, suspects, parked, present, deleted))
 
     def total(self, messages: int = 0, octets: int = 0, damaged: int = 0, voided: int = 0) -> None:
         """Adds to the archive's counters. Inside a transaction, at whose end they are written."""
@@ -142,8 +167,8 @@ class Catalogue:
     def _write_counters(self) -> None:
         self.connection.executemany(
             "UPDATE maildrops SET places = places + ?, octets = octets + ?, suspects = suspects + ?,"
-            " parked = parked + ? WHERE id = ?",
-            [(*counts, maildrop) for maildrop, counts in self._counts.items() if counts != NOTHING],
+            " parked = parked + ?, present = present + ?, deleted = deleted + ? WHERE id = ?",
+            [(*counts, maildrop) for maildrop, counts in self._counts.items() if counts != NO_COUNTS],
         )
         if self._totals != NOTHING:
             self.connection.execute(
@@ -170,7 +195,7 @@ class Catalogue:
     def damaged_places_of_unfinished_runs(self) -> list[tuple[int, str, str, str]]:
         """(record, digest, maildrop, unique id) of places without a sound file that no ended run vouches for."""
         return self.connection.execute(
-            "SELECT p.record, p.digest, d.name, p.unique_id FROM messages m JOIN places p ON p.digest = m.digest"
+            "SELECT p.record, p.digest, d.name, p.unique_id FROM messages m CROSS JOIN places p ON p.digest = m.digest"
             " JOIN maildrops d ON d.id = p.maildrop JOIN runs r ON r.run = p.run WHERE m.damaged = 1 AND r.ended = ''"
             " AND r.started >= (SELECT coalesce(max(started), '') FROM runs WHERE ended != '') ORDER BY p.record"
         ).fetchall()
@@ -179,8 +204,8 @@ class Catalogue:
         """A message's file was found damaged, or sound again. Inside a transaction."""
         self.connection.execute(
             "UPDATE messages SET damaged = ?, message_id = ?, date = ?, subject = ?, sender = ?, recipients = ?,"
-            " headers_readable = ? WHERE digest = ?",
-            (damaged, *storable(headers), headers.readable, digest),
+            " headers_readable = ?, fingerprint = ? WHERE digest = ?",
+            (damaged, *storable(headers), headers.readable, headers.fingerprint, digest),
         )
         self.total(damaged=1 if damaged else -1)
 
@@ -206,18 +231,36 @@ class Catalogue:
         """How many sound places are recorded for each listed (unique id, octets); ids without any are left out."""
         return Counter(
             self._listed(
-                "SELECT p.unique_id, p.listed, count(*) FROM listing l JOIN places p ON p.maildrop = ?1"
-                " AND p.unique_id = l.unique_id AND p.listed = l.listed WHERE p.counted = 1"
+                "SELECT p.unique_id, p.listed, count(*) FROM listing l CROSS JOIN places p ON p.maildrop = ?1"
+                " AND p.unique_id = l.unique_id AND p.listed = l.listed WHERE p.counted = 1 AND p.deleted = 0"
                 " AND p.digest NOT IN (SELECT digest FROM messages WHERE damaged = 1) GROUP BY 1, 2",
                 maildrop,
                 entries,
             )
         )
 
+    def place(self, maildrop: str, entry: MaildropEntry, digest: Digest) -> Place:
+        """The last thing that is recorded of these octets at this entry, where they are known to be."""
+        octets, complete, by, run, time, internal_date, origin = self._one(
+            "SELECT octets, complete, identified_by, run, time, internal_date, internal_date_origin FROM places"
+            " WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ? ORDER BY record DESC LIMIT 1",
+            self.maildrop_id(maildrop),
+            entry.unique_id,
+            entry.octets,
+            digest,
+        )
+        date = InternalDate(datetime.fromisoformat(internal_date), DateOrigin(origin))
+        return Place(
+            *(digest, octets, entry.octets, Complete(complete), maildrop, entry.unique_id, RunId(run)),
+            time=datetime.fromisoformat(time),
+            internal_date=date,
+            by=by,
+        )
+
     def skipped(self, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], str]:
         """The reason given by `mailmove skip` for each listed (unique id, octets) that it settled."""
         return self._listed(
-            "SELECT s.unique_id, s.listed, s.reason FROM listing l JOIN skips s ON s.maildrop = ?1"
+            "SELECT s.unique_id, s.listed, s.reason FROM listing l CROSS JOIN skips s ON s.maildrop = ?1"
             " AND s.unique_id = l.unique_id AND s.listed = l.listed WHERE s.digest = ''",
             maildrop,
             entries,
@@ -226,7 +269,7 @@ class Catalogue:
     def parked(self, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], str]:
         """The cause of each listed (unique id, octets) that is parked."""
         return self._listed(
-            "SELECT k.unique_id, k.listed, k.cause FROM listing l JOIN parked k ON k.maildrop = ?1"
+            "SELECT k.unique_id, k.listed, k.cause FROM listing l CROSS JOIN parked k ON k.maildrop = ?1"
             " AND k.unique_id = l.unique_id AND k.listed = l.listed",
             maildrop,
             entries,
@@ -236,7 +279,7 @@ class Catalogue:
         """How many records before number `record` are of exactly this message at exactly this entry."""
         row = self._one(
             "SELECT count(*) FROM places WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ?"
-            " AND counted = 1 AND record < ?",
+            " AND counted = 1 AND deleted = 0 AND record < ?",
             self.maildrop_id(place.maildrop),
             place.unique_id,
             place.listed,
@@ -245,23 +288,51 @@ class Catalogue:
         )
         return int(row[0])
 
+    def internal_date(self, digest: Digest) -> InternalDate:
+        """The earliest date of a message's places."""
+        time, origin = self._one(
+            "SELECT internal_date, internal_date_origin FROM places WHERE digest = ? ORDER BY internal_date LIMIT 1",
+            digest,
+        )
+        return InternalDate(datetime.fromisoformat(time), DateOrigin(origin))
+
+    def advice(self, maildrop: str) -> Advice:
+        row = self._one("SELECT window_one, shrunken FROM maildrop_advice WHERE maildrop = ?", maildrop)
+        return Advice(*map(bool, row)) if row else Advice()
+
+    def write_advice(self, maildrop: str, advice: Advice) -> None:
+        """Inside a transaction."""
+        self.connection.execute("INSERT OR REPLACE INTO maildrop_advice VALUES (?, ?, ?)", (maildrop, *astuple(advice)))
+
     def unreliable_sizes(self, maildrop: str) -> bool:
         """Whether this maildrop's server was found to list wrong sizes throughout."""
         row = self._one("SELECT unreliable_sizes FROM maildrops WHERE name = ?", maildrop)
         return bool(row and row[0])
 
     def _listed(self, query: str, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], Any]:
-        """Joins a listing with a table: by a temporary table, since a listing may have 10^5 entries, a table 10^7."""
-        if not (number := self.maildrop_id(maildrop)):
+        """Joins a listing with a table: by a temporary table, since a listing may have 10^5 entries, a table 10^7.
+
+        The queries say CROSS JOIN: SQLite then takes the listing first, and finds each entry in the table by its index.
+        """
+        if not entries or not (number := self.maildrop_id(maildrop)):
             return {}
-        self.connection.execute("CREATE TEMP TABLE IF NOT EXISTS listing (unique_id TEXT, listed INTEGER)")
+        self._fill_listing(entries)
+        return {(UniqueId(u), int(n)): value for u, n, value in self.connection.execute(query, (number,))}
+
+    def _fill_listing(self, entries: Sequence[MaildropEntry]) -> None:
+        """Once for all the questions about one listing."""
+        if entries is self._listing:
+            return
+        self.connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS listing (unique_id TEXT, listed INTEGER, PRIMARY KEY (unique_id, listed))"
+            " WITHOUT ROWID"
+        )
         self.connection.execute("BEGIN")
         self.connection.execute("DELETE FROM temp.listing")
         rows = {(entry.unique_id, entry.octets) for entry in entries}
         self.connection.executemany("INSERT INTO temp.listing VALUES (?, ?)", rows)
-        found = {(UniqueId(u), int(n)): value for u, n, value in self.connection.execute(query, (number,))}
         self.connection.execute("COMMIT")
-        return found
+        self._listing = entries
 
     def _one(self, query: str, *values: object) -> Any:
         return self.connection.execute(query, values).fetchone()

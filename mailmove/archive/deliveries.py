@@ -165,6 +165,11 @@ class Deliveries:
         )
         return [Open(Digest(d), intend, v, floor, parse_timestamp(time)) for d, intend, v, floor, time in rows]
 
+    def has(self, digest: Digest) -> bool:
+        """Whether this message was delivered there, or found there."""
+        query = "SELECT 1 FROM deliveries WHERE mailbox = ? AND digest = ? AND state = 'delivered' LIMIT 1"
+        return bool(self._rows(query, self._id, digest))
+
     def has_receipt(self, uidvalidity: int, uid: int) -> bool:
         """Whether the message with this UID is one we delivered."""
         query = "SELECT 1 FROM deliveries WHERE mailbox = ? AND state = 'delivered' AND uidvalidity = ? AND uid = ?"

@@ -58,8 +58,8 @@ def _message(catalogue: Catalogue, entry: Entry, place: Place) -> None:
     damaged = entry.headers is None
     new = catalogue.connection.execute(
         "INSERT INTO messages (digest, octets, message_id, date, subject, sender, recipients, headers_readable,"
-        " record, damaged) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
-        (place.digest, place.octets, *storable(headers), headers.readable, entry.index, damaged),
+        " fingerprint, record, damaged) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
+        (place.digest, place.octets, *storable(headers), headers.readable, headers.fingerprint, entry.index, damaged),
     ).rowcount
     if new:
         catalogue.total(messages=1, octets=place.octets, damaged=int(damaged))
@@ -70,7 +70,7 @@ def _message(catalogue: Catalogue, entry: Entry, place: Place) -> None:
 def _insert_place(catalogue: Catalogue, index: int, maildrop: int, place: Place) -> None:
     catalogue.connection.execute(
         "INSERT INTO places (record, digest, maildrop, unique_id, octets, listed, complete, identified_by, run, time,"
-        " internal_date, internal_date_origin, counted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " internal_date, internal_date_origin, counted, present) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             index,
             place.digest,
@@ -85,10 +85,11 @@ def _insert_place(catalogue: Catalogue, index: int, maildrop: int, place: Place)
             place.internal_date.time.isoformat(),
             place.internal_date.origin.value,
             not place.again,
+            not place.again,
         ),
     )
-    suspect = place.complete is Complete.NO
-    catalogue.count(maildrop, places=not place.again, octets=0 if place.again else place.octets, suspects=suspect)
+    new, suspect = not place.again, place.complete is Complete.NO
+    catalogue.count(maildrop, places=new, octets=place.octets if new else 0, suspects=suspect, present=new)
     if place.complete is Complete.UNRELIABLE_SIZES:
         catalogue.connection.execute("UPDATE maildrops SET unreliable_sizes = 1 WHERE id = ?", (maildrop,))
 
@@ -105,14 +106,14 @@ def _drop_suspicion(catalogue: Catalogue, maildrop: int, place: Place) -> None:
 
 def _void(catalogue: Catalogue, entry: Entry) -> None:
     row = catalogue.connection.execute(
-        "DELETE FROM places WHERE record = ? RETURNING maildrop, digest, octets, counted, complete, settled",
+        "DELETE FROM places WHERE record = ? RETURNING maildrop, digest, octets, counted, complete, settled, present",
         (entry.record["record"],),
     ).fetchone()
     if row is None:
         return
-    maildrop, digest, octets, counted, complete, settled = row
+    maildrop, digest, octets, counted, complete, settled, present = row
     suspect = complete == Complete.NO and not settled
-    catalogue.count(maildrop, places=-counted, octets=-octets * counted, suspects=-int(suspect))
+    catalogue.count(maildrop, places=-counted, octets=-octets * counted, suspects=-int(suspect), present=-present)
     catalogue.total(voided=1)
     if not catalogue.connection.execute("SELECT 1 FROM places WHERE digest = ? LIMIT 1", (digest,)).fetchone():
         _forget(catalogue, digest)
@@ -146,8 +147,69 @@ def _park(catalogue: Catalogue, entry: Entry) -> None:
 
 
 def _gone(catalogue: Catalogue, entry: Entry) -> None:
+    """A message that is not here is gone; or, with `ids`, archived ones are listed no more (`back`: are again)."""
     record = entry.record
-    _unpark(catalogue, catalogue.maildrop(record["maildrop"]), record["unique_id"], record["listed"])
+    maildrop = catalogue.maildrop(record["maildrop"])
+    if "ids" not in record:
+        _unpark(catalogue, maildrop, record["unique_id"], record["listed"])
+        return
+    present = bool(record.get("back", False))
+    changed = sum(
+        catalogue.connection.execute(
+            "UPDATE places SET present = ?1 WHERE maildrop = ?2 AND unique_id = ?3 AND listed = ?4 AND counted = 1"
+            " AND deleted = 0 AND present != ?1",
+            (present, maildrop, unique_id, listed),
+        ).rowcount
+        for unique_id, listed in record["ids"]
+    )
+    catalogue.count(maildrop, present=changed if present else -changed)
+
+
+def _delete(catalogue: Catalogue, entry: Entry) -> None:
+    """Deletions on the server: asked for, then confirmed by QUIT, or found not made."""
+    record = entry.record
+    maildrop = catalogue.maildrop(record["maildrop"])
+    for unique_id, listed, digest in record["places"]:
+        _DELETIONS[record["event"]](catalogue, entry.index, (maildrop, unique_id, listed, digest))
+    if record["event"] == "asked":
+        catalogue.connection.execute(
+            "UPDATE maildrops SET delete_after = ? WHERE id = ?", (record["delete_after"], maildrop)
+        )
+
+
+def _delete_asked(catalogue: Catalogue, index: int, place: tuple[int, str, int, str]) -> None:
+    catalogue.connection.execute(
+        "UPDATE places SET delete_asked = ? WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ?"
+        " AND deleted = 0",
+        (index, *place),
+    )
+
+
+def _delete_confirmed(catalogue: Catalogue, index: int, place: tuple[int, str, int, str]) -> None:
+    """Every place of the entry is gone with it, whatever copies of it were recorded."""
+    rows = catalogue.connection.execute(
+        "SELECT record, counted, present FROM places WHERE maildrop = ? AND unique_id = ? AND listed = ?"
+        " AND deleted = 0 AND (unique_id != '' OR digest = ?)",
+        place,
+    ).fetchall()
+    for record, counted, present in rows:
+        catalogue.connection.execute(
+            "UPDATE places SET deleted = ?, delete_asked = 0, present = 0 WHERE record = ?", (index, record)
+        )
+        catalogue.count(place[0], present=-present, deleted=counted)
+
+
+def _delete_withdrawn(catalogue: Catalogue, index: int, place: tuple[int, str, int, str]) -> None:
+    catalogue.connection.execute(
+        "UPDATE places SET delete_asked = 0 WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ?", place
+    )
+
+
+_DELETIONS: Mapping[str, Callable[[Catalogue, int, tuple[int, str, int, str]], None]] = {
+    "asked": _delete_asked,
+    "confirmed": _delete_confirmed,
+    "withdrawn": _delete_withdrawn,
+}
 
 
 def _unpark(catalogue: Catalogue, maildrop: int, unique_id: str, listed: int) -> None:
@@ -203,6 +265,7 @@ _PROJECTIONS: Mapping[str, Callable[[Catalogue, Entry], None]] = {
     "void": _void,
     "park": _park,
     "gone": _gone,
+    "delete": _delete,
     "skip": _skip,
     "run": _run,
 }

@@ -129,3 +129,32 @@ def m002_deliveries(db: Database) -> None:
             PRIMARY KEY (target, mailbox, digest)) WITHOUT ROWID;
         """
     )
+
+
+@migrations()
+def m003_listings_and_deletions(db: Database) -> None:
+    db.executescript(
+        """
+        -- messages.fingerprint: sha256 of the whole header section, to know a message again by TOP
+        ALTER TABLE messages ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+        CREATE INDEX messages_fingerprint ON messages (fingerprint) WHERE fingerprint != '';
+
+        -- places: present = the last complete listing had it; delete_asked, deleted = number of the log record that
+        -- asked for its deletion, and of the one that confirmed it (0: none)
+        ALTER TABLE places ADD COLUMN present INTEGER NOT NULL DEFAULT 1;
+        ALTER TABLE places ADD COLUMN delete_asked INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE places ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX places_present ON places (maildrop, unique_id, listed) WHERE present = 1;
+        CREATE INDEX places_asked ON places (maildrop) WHERE delete_asked > 0;
+
+        -- maildrops: places that the last complete listing had; places deleted on the server; the policy (days) under
+        -- which something was deleted, NULL if nothing ever was
+        ALTER TABLE maildrops ADD COLUMN present INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE maildrops ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE maildrops ADD COLUMN delete_after REAL;
+
+        -- advice: what was learned about a maildrop's server
+        CREATE TABLE maildrop_advice (
+            maildrop TEXT PRIMARY KEY, window_one INTEGER NOT NULL, shrunken INTEGER NOT NULL) WITHOUT ROWID;
+        """
+    )

@@ -30,10 +30,11 @@ def _nothing() -> Any:
 
 
 class Draft:
-    """One message on its way in: a file in tmp/ and a running sha256."""
+    """One message on its way in: a file in tmp/ and a running sha256. `syncer` is the way to make it durable."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, syncer: Syncer) -> None:
         self.name = name
+        self.syncer = syncer
         self.octets = 0
         self.digest = Digest("")
         self._hash = hashlib.sha256()
@@ -54,10 +55,10 @@ class Draft:
             self._head += data[: HEADER_LIMIT - len(self._head)]
             self._section = header_section(self._head)
 
-    def finish(self, *, keep_open: bool) -> None:
-        """All octets are in: `digest` is known from here on."""
+    def finish(self) -> None:
+        """All octets are in: `digest` is known from here on. It stays open if it must be synced by itself."""
         self.digest = Digest(self._hash.hexdigest())
-        if not keep_open:
+        if not self.syncer.keeps_open:
             self.close()
 
     @property
@@ -65,14 +66,15 @@ class Draft:
         """The header section, or as much of the message as is looked for it."""
         return self._head if self._section is None else self._section
 
-    def crlf_pairs(self) -> int:
-        """How many line ends CRLF the message has: what a server that counts LF leaves out of its sizes."""
-        pairs, last = 0, b""
+    def line_ends(self) -> tuple[int, int]:
+        """How many line ends are CRLF, and how many a bare LF: servers differ in how they count them."""
+        pairs, feeds, last = 0, 0, b""
         with self.path.open("rb", buffering=0) as file:
             while block := file.read(READ_BLOCK):
                 pairs += block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
+                feeds += block.count(b"\n")
                 last = block[-1:]
-        return pairs
+        return pairs, feeds - pairs
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -93,6 +95,7 @@ class Store:
         self._layout = layout
         self._run = run
         self._syncer: Syncer = syncer or choose_syncer(layout.root)
+        self._retired: list[Syncer] = []
         self._drafts = 0
         self._tmp, self._mail = layout.tmp, layout.mail
         self._shards: dict[str, Path] = {}
@@ -105,40 +108,43 @@ class Store:
         """A new, empty draft. Raises OSError."""
         self._syncer.begin()
         self._drafts += 1
-        return Draft(f"{self._tmp}/{self._run}-{self._drafts}")
+        return Draft(f"{self._tmp}/{self._run}-{self._drafts}", self._syncer)
 
     def finish(self, draft: Draft) -> None:
-        """All octets of a draft are in. It stays open if it must be synced by itself."""
-        draft.finish(keep_open=self._syncer.keeps_open)
+        """All octets of a draft are in."""
+        draft.finish()
 
     def settle(self, drafts: Sequence[Draft], meanwhile: Callable[[], T] = _nothing) -> T:
         """Makes finished drafts durable under their final names: steps 1 to 4 of the write order. Raises OSError.
 
-        `meanwhile` is called while the disk is busy with the octets; what it returns is returned.
+        `meanwhile` is called while the disk is busy with the octets; what it returns is returned. The syncer is the one
+        the first of them was begun with: it has seen every error since, and a syncfs covers those begun after a change.
         """
+        syncer = drafts[0].syncer
         group = self._write_group(draft.digest for draft in drafts)
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="mailmove-settle") as disk:
                 fds = [*(draft.fd for draft in drafts), group]
-                synced = disk.submit(self._syncer.files, fds, self._layout.tmp)
+                synced = disk.submit(syncer.files, fds, self._layout.tmp)
                 result = meanwhile()
             synced.result()
         finally:
             os.close(group)
         for draft in drafts:
             draft.close()
-        self._syncer.directories(self._rename(drafts))
+        syncer.directories(self._rename(drafts))
         return result
 
     def finish_group(self) -> None:
         """The group is logged and catalogued: its list is no longer needed."""
         self.group_file.unlink(missing_ok=True)
         if isinstance(self._syncer, SystemSyncer) and self._syncer.too_slow:
-            self._syncer.close()
+            self._retired.append(self._syncer)  # messages begun with it may still be on their way
             self._syncer = FileSyncer()
 
     def close(self) -> None:
-        self._syncer.close()
+        for syncer in (self._syncer, *self._retired):
+            syncer.close()
 
     def _write_group(self, digests: Iterable[Digest]) -> int:
         fd = os.open(self.group_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

@@ -126,7 +126,8 @@ def _context(*, quiet: bool, style: str) -> Context:
     from mailmove.cli.context import terminal_context
     from mailmove.secrets import Secret
 
-    return terminal_context(Secret(PASSWORD), Secret(PASSWORD), quiet=quiet, style=style)
+    secret = Secret(PASSWORD)
+    return terminal_context(lambda: secret, lambda: secret, quiet=quiet, style=style)
 
 
 def _identical(mailbox: list[DemoMessage], job: MigrateJob, context: Context) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mailmove.model import AuthMethod
+
 if TYPE_CHECKING:
     from mailmove.model import Maildrop, SecretRef
 
@@ -25,6 +27,32 @@ ProgressStyle = Annotated[
     str, typer.Option("--progress", metavar="auto|json", help="How to show progress on stderr; json is for programs.")
 ]
 Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for an archive that is in use.")]
+Auth = Annotated[
+    AuthMethod,
+    typer.Option(help="How to log in. auto: the best the server announces; cram-md5 and apop only if asked for."),
+]
+TokenCommand = Annotated[
+    str, typer.Option(metavar="CMD", help="This command prints an OAuth 2 token; it is run anew for each login.")
+]
+Pin = Annotated[
+    str,
+    typer.Option(
+        metavar="sha256:HEX",
+        help="Trust the certificate with this SHA-256 fingerprint (hex or base64) and no other, whoever has signed it. "
+        "To see it: openssl s_client -connect HOST:PORT </dev/null | openssl x509 -noout -fingerprint -sha256",
+    ),
+]
+ClientCert = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show this certificate to the server (PEM, with its key).")
+]
+WireLogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--wire-log",
+        metavar="FILE",
+        help="Add to this file what crosses the wire: secrets masked, of a message only how many octets it has.",
+    ),
+]
 CaFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Trust the authorities in this PEM file.")]
 AllowPlaintext = Annotated[bool, typer.Option("--allow-plaintext", help="Log in unencrypted if the server has no TLS.")]
 Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after so long without progress.")]
@@ -57,6 +85,27 @@ KeepDuplicates = Annotated[
 ]
 TargetName = Annotated[
     str, typer.Option(metavar="NAME", help="What the log calls the target; survives a rename of the host.")
+]
+DeleteAfter = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="DAYS",
+        help="Delete a message on the server so many days after it was stored and proven. Default: never.",
+        show_default=False,
+    ),
+]
+TrustReceived = Annotated[
+    bool, typer.Option("--trust-received", help="Delete also where the server's sizes are known to be wrong.")
+]
+AllowMassDelete = Annotated[
+    bool, typer.Option("--allow-mass-delete", help="Let the first deleting run delete more than half of the mailbox.")
+]
+SessionMessages = Annotated[int, typer.Option(min=0, metavar="N", help="Fetch at most N messages a session.")]
+SessionBytes = Annotated[int, typer.Option(min=0, metavar="N", help="Fetch at most N bytes a session.")]
+MaxRate = Annotated[float, typer.Option(min=0, metavar="BYTES", help="Read at most so many bytes a second.")]
+Patience = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for a mailbox that another program has locked.")
 ]
 
 
@@ -91,12 +140,13 @@ def archive_to_make(maildrop: Maildrop, *, create: bool, dry_run: bool) -> Path:
     return path
 
 
-def secret_ref(env: str, file: str, command: str, whose: str = "") -> SecretRef:
-    """At most one way to find the password. Raises UsageError."""
+def secret_ref(env: str, file: str, command: str, token_command: str, whose: str = "") -> SecretRef:
+    """At most one way to find the password or token. Raises UsageError."""
     from mailmove.errors import UsageError
     from mailmove.model import SecretRef
 
-    if sum(map(bool, (env, file, command))) > 1:
-        names = f"--{whose}password-env, --{whose}password-file and --{whose}password-command"
+    if sum(map(bool, (env, file, command, token_command))) > 1:
+        ways = (f"--{whose}password-env", f"--{whose}password-file", f"--{whose}password-command")
+        names = f"{', '.join(ways)} and --{whose}token-command"
         raise UsageError(f"Give one of {names}, not several.")
-    return SecretRef(env, file, command)
+    return SecretRef(env, file, command, token_command)

@@ -12,7 +12,7 @@ def ask_password(whose: str) -> str:
     """A password, not echoed. Raises UsageError where there is nobody to ask."""
     if not sys.stdin.isatty():
         raise UsageError(
-            f"No password for {whose}: give --password-env NAME, --password-file FILE or --password-command CMD, "
-            "or run in a terminal to be asked."
+            f"No password for {whose}: give --password-env NAME, --password-file FILE or --password-command CMD "
+            "(or --token-command CMD for OAuth 2), or run in a terminal to be asked."
         )
     return getpass.getpass(f"Password for {whose}: ")

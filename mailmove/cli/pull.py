@@ -9,6 +9,7 @@ import typer
 
 from mailmove.cli import options
 from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
+from mailmove.model import AuthMethod
 
 if TYPE_CHECKING:
     from mailmove.jobs import PullJob
@@ -35,7 +36,11 @@ def pull(
     ] = "",
     password_file: Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")] = "",
     password_command: Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")] = "",
+    token_command: options.TokenCommand = "",
+    auth: options.Auth = AuthMethod.AUTO,
     ca_file: options.CaFile = None,
+    pin: options.Pin = "",
+    client_cert: options.ClientCert = None,
     allow_plaintext: options.AllowPlaintext = False,
     timeout: options.Timeout = 60.0,
     maildrop: Annotated[
@@ -45,12 +50,20 @@ def pull(
     wait: options.Wait = 0.0,
     state_dir: options.StateDir = None,
     take_over: options.TakeOver = False,
+    delete_after: options.DeleteAfter = None,
+    trust_received: options.TrustReceived = False,
+    allow_mass_delete: options.AllowMassDelete = False,
+    session_messages: options.SessionMessages = 0,
+    session_bytes: options.SessionBytes = 0,
+    max_rate: options.MaxRate = 0.0,
+    patience: options.Patience = 900.0,
+    wire_log: options.WireLogFile = None,
     group_messages: Annotated[int, typer.Option(min=1, hidden=True)] = 256,
     quiet: options.Quiet = False,
     progress: options.ProgressStyle = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Pull every new message of a POP3 mailbox into an archive. Nothing is deleted on the server.
+    """Pull every new message of a POP3 mailbox into an archive. Nothing is deleted unless --delete-after asks for it.
 
     Exit codes: 0 complete, 3 ended with exceptions to look at, 75 could not finish now (run again), 77 login refused,
     78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
@@ -65,8 +78,11 @@ def pull(
             source=source,
             maildrop=name,
             archive=archive or options.archive_to_make(name, create=create, dry_run=dry_run),
-            secret=options.secret_ref(password_env, password_file, password_command),
+            secret=options.secret_ref(password_env, password_file, password_command, token_command),
+            auth=auth,
             ca_file=str(ca_file or ""),
+            pin=pin,
+            client_cert=str(client_cert or ""),
             allow_plaintext=allow_plaintext,
             timeout=timeout,
             limit=limit,
@@ -74,17 +90,24 @@ def pull(
             state_dir=state_dir,
             wait=wait,
             take_over=take_over,
+            delete_after=delete_after,
+            trust_received=trust_received,
+            allow_mass_delete=allow_mass_delete,
+            session_messages=session_messages,
+            session_octets=session_bytes,
+            max_rate=max_rate,
+            patience=patience,
             group=GroupLimits(messages=group_messages),
         )
-        leave(_run(job, quiet=quiet, style=progress, as_json=as_json))
+        leave(_run(job, quiet=quiet, style=progress, as_json=as_json, wire_log=wire_log))
 
 
-def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool) -> int:
+def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool, wire_log: Path | None) -> int:
     from mailmove.cli.context import make_context
     from mailmove.cli.render import pull_report
     from mailmove.jobs.pull import run_pull
 
-    report = run_pull(job, make_context(quiet=quiet, style=style, pull=job))
+    report = run_pull(job, make_context(quiet=quiet, style=style, pull=job, wire_log=wire_log))
     if report.error is not None:
         say_failure(report.error)
     if as_json:

@@ -43,6 +43,8 @@ def pull_report(report: RunReport) -> str:
     lines += [f"  {report.listed:>9,}  listed"]
     lines += [f"  {counts[term]:>9,}  {words}" for term, words in WORDS.items() if counts[term] or term == "stored"]
     lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {_plural(report.sessions, 'session')}")
+    if report.deleted:
+        lines.append(f"  {_plural(report.deleted, 'message')} deleted on the server.")
     if report.versions:
         lines.append(f"  {report.versions:,} of them share a Message-ID with another message; all are kept.")
     return "\n".join([*lines, *_exceptions(report)])
@@ -53,8 +55,12 @@ def _dry_run(report: RunReport) -> str:
     return (
         f"Dry run: {report.maildrop} lists {_plural(report.listed, 'message')}; {counts['pending']:,} would be pulled "
         f"({size(report.octets)}), {counts['already_archived']:,} are archived, {counts['skipped']:,} would be "
-        "skipped. Nothing was changed."
+        f"skipped. {_would_delete(report)}Nothing was changed."
     )
+
+
+def _would_delete(report: RunReport) -> str:
+    return f"{report.would_delete:,} would be deleted on the server. " if report.would_delete else ""
 
 
 def _headline(report: RunReport | ReplayReport) -> str:

@@ -40,13 +40,17 @@ def replay(
     ] = "",
     password_file: Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")] = "",
     password_command: Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")] = "",
+    token_command: options.TokenCommand = "",
     ca_file: options.CaFile = None,
+    pin: options.Pin = "",
+    client_cert: options.ClientCert = None,
     allow_plaintext: options.AllowPlaintext = False,
     timeout: options.Timeout = 60.0,
     target_name: options.TargetName = "",
     wait: options.Wait = 0.0,
     state_dir: options.StateDir = None,
     take_over: options.TakeOver = False,
+    wire_log: options.WireLogFile = None,
     quiet: options.Quiet = False,
     progress: options.ProgressStyle = "auto",
     as_json: options.Json = False,
@@ -68,7 +72,7 @@ def replay(
             target_name=target_name or parse_target(target).name,
             archive=options.find_archive(archive),
             mailbox=mailbox,
-            secret=options.secret_ref(password_env, password_file, password_command),
+            secret=options.secret_ref(password_env, password_file, password_command, token_command),
             maildrops=tuple(maildrop or ()),
             all_maildrops=all_maildrops,
             keep_duplicates=keep_duplicates,
@@ -81,13 +85,15 @@ def replay(
             redeliver_missing=redeliver_missing,
             ignore_missing=ignore_missing,
             ca_file=str(ca_file or ""),
+            pin=pin,
+            client_cert=str(client_cert or ""),
             allow_plaintext=allow_plaintext,
             timeout=timeout,
             state_dir=state_dir,
             wait=wait,
             take_over=take_over,
         )
-        report = run_replay(job, make_context(quiet=quiet, style=progress, replay=job))
+        report = run_replay(job, make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log))
         if report.error is not None:
             say_failure(report.error)
         if as_json:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mailmove.archive import GroupLimits
-from mailmove.errors import Interrupted, LocalProtocolError
-from mailmove.model import Maildrop, NoProgress, Progress, SecretRef
+from mailmove.errors import Interrupted, LocalProtocolError, UsageError
+from mailmove.model import TOKEN_METHODS, AuthMethod, Maildrop, NoProgress, Progress, SecretRef
 from mailmove.sources import Source
 from mailmove.targets import Target
 
@@ -25,14 +25,21 @@ SLICE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class PullJob:
-    """Pull every message of a maildrop into an archive. Octets and seconds; `limit` None means all."""
+    """Pull every message of a maildrop into an archive. Octets, seconds and days; None and 0 mean no bound.
+
+    `delete_after` None: nothing is deleted. `delivered_to`: (target, mailbox) pairs; only what was delivered to all of
+    them may be deleted. `delete_only`: nothing is fetched that is not needed for deleting.
+    """
 
     source: str
     maildrop: Maildrop
     archive: Path
     secret: SecretRef = field(default_factory=SecretRef)
     name: str = "pull"
+    auth: AuthMethod = AuthMethod.AUTO
     ca_file: str = ""
+    pin: str = ""
+    client_cert: str = ""
     allow_plaintext: bool = False
     timeout: float = 60.0
     limit: int | None = None
@@ -41,7 +48,24 @@ class PullJob:
     wait: float = 0.0
     take_over: bool = False
     window: int = 1000
+    delete_after: float | None = None
+    trust_received: bool = False
+    allow_mass_delete: bool = False
+    delivered_to: tuple[tuple[str, str], ...] = ()
+    delete_only: bool = False
+    session_messages: int = 0
+    session_octets: int = 0
+    max_rate: float = 0.0
+    patience: float = 15 * 60.0
     group: GroupLimits = field(default_factory=GroupLimits)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError if the secret is not what this way to log in needs."""
+        if self.auth is AuthMethod.AUTO or (self.auth in TOKEN_METHODS) == bool(self.secret.token_command):
+            return
+        if self.secret.token_command:
+            raise UsageError(f"--auth {self.auth} takes a password, but --token-command gives a token; leave one out.")
+        raise UsageError(f"--auth {self.auth} takes a token, which --token-command must give.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,8 @@ class ReplayJob:
     redeliver_missing: bool = False
     ignore_missing: bool = False
     ca_file: str = ""
+    pin: str = ""
+    client_cert: str = ""
     allow_plaintext: bool = False
     timeout: float = 60.0
     state_dir: Path | None = None

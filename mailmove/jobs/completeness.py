@@ -18,6 +18,10 @@ ENOUGH = 10
 """So many messages of a run say something about the server's way of counting."""
 
 
+LineEnds = tuple[int, int]
+"""How many lines end with CRLF, and how many with LF alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """What the server said of one message: by LIST, and with the message itself ("+OK n octets"), if it did."""
@@ -25,24 +29,28 @@ class Sizes:
     listed: int
     announced: int | None
 
-    def agree(self, octets: int, crlf_pairs: Callable[[], int]) -> bool:
-        """Whether a message of `octets` fits all that was said. `crlf_pairs` is asked only if it is needed."""
+    def agree(self, octets: int, line_ends: Callable[[], LineEnds]) -> bool:
+        """Whether a message of `octets` fits all that was said. `line_ends` is asked only if it is needed."""
         said = {self.listed} if self.announced is None else {self.listed, self.announced}
         if said == {octets}:
             return True
-        return said <= countings(octets, crlf_pairs())
+        return said <= countings(octets, line_ends())
 
-    def fits_any(self, octets: int, crlf_pairs: Callable[[], int]) -> bool:
+    def fits_any(self, octets: int, line_ends: Callable[[], LineEnds]) -> bool:
         """Whether it fits at least one of them: enough to prefer one of two different copies."""
-        counted = countings(octets, crlf_pairs())
+        counted = countings(octets, line_ends())
         return self.listed in counted or (self.announced is not None and self.announced in counted)
 
 
-def countings(octets: int, crlf_pairs: int) -> set[int]:
-    """The sizes an honest server may give: line ends as CRLF or LF, the last one counted or not."""
-    if not crlf_pairs:
-        return {octets}
-    return {octets, octets - 2, octets - crlf_pairs, octets - crlf_pairs - 1}
+def countings(octets: int, line_ends: LineEnds) -> set[int]:
+    """The sizes an honest server may give: line ends as CRLF or LF, the last one counted or not.
+
+    A message without any CRLF comes from a server that ends all its lines with LF; it may count them as CRLF.
+    """
+    pairs, bare = line_ends
+    if pairs:
+        return {octets, octets - 2, octets - pairs, octets - pairs - 1}
+    return {octets, octets - 1, octets + bare, octets + bare - 2} if bare else {octets}
 
 
 def unreliable(mismatches: int, received: int) -> bool:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Sequence
 
 from mailmove.archive import Reader, is_archive
+from mailmove.archive.listings import Listings
 from mailmove.jobs import Context, PullJob
+from mailmove.jobs.deletion import Policy, due
 from mailmove.jobs.plan import PullPlan, plan_pull
 from mailmove.jobs.report import RunReport
 from mailmove.model import Fate, MaildropEntry
@@ -25,6 +27,7 @@ def dry_run(job: PullJob, context: Context) -> RunReport:
         raise
     source.quit()
     plan = _plan_for_reader(job, listing)
+    report.would_delete = _would_delete(job, listing, plan, context)
     report.listed, report.sessions = len(listing), 1
     report.octets = plan.octets
     report.fates = {
@@ -34,6 +37,19 @@ def dry_run(job: PullJob, context: Context) -> RunReport:
     }
     report.seconds = time.monotonic() - started
     return report
+
+
+def _would_delete(job: PullJob, listing: Sequence[MaildropEntry], plan: PullPlan, context: Context) -> int:
+    """How many messages a run would delete now: what is due, and what would be pulled if nothing is kept."""
+    if job.delete_after is None:
+        return 0
+    policy, new = Policy(job.delete_after, job.trust_received), 0 if job.delete_after else len(plan.retrieve)
+    if is_archive(job.archive):
+        with Reader.open(job.archive, state_dir=job.state_dir).catalogue() as catalogue:
+            if catalogue is not None:
+                kept = Listings(catalogue, str(job.maildrop), listing).kept()
+                return new + len(due(listing, kept, policy, context.clock())[0])
+    return new
 
 
 def _plan_for_reader(job: PullJob, listing: Sequence[MaildropEntry]) -> PullPlan:

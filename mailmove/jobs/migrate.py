@@ -2,12 +2,12 @@
 
 Strategy: two jobs that can each be cut off and run again, so that their sequence can too. The target is asked to let us
 in before the pull begins: a wrong password there must not show after hours. What a pull could not finish now keeps
-nobody from delivering what is here.
+nobody from delivering what is here. Deleting comes last, in a session of its own: only what is at the target goes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailmove.archive import is_archive
 from mailmove.jobs import Context, PullJob, ReplayJob
@@ -33,14 +33,19 @@ class MigrateJob:
 
 @dataclass(slots=True)
 class MigrateReport:
-    """Both reports; `replay` is None if the pull ended in a way that must be looked at first."""
+    """The reports of all steps; `replay` is None if the pull ended in a way that must be looked at first."""
 
     pull: RunReport
     replay: ReplayReport | None = None
+    deletion: RunReport | None = None
+
+    @property
+    def reports(self) -> list[RunReport | ReplayReport]:
+        return [report for report in (self.pull, self.replay, self.deletion) if report]
 
     @property
     def exit_code(self) -> int:
-        return worst(report.exit_code for report in (self.pull, self.replay) if report)
+        return worst(report.exit_code for report in self.reports)
 
     @property
     def outcome(self) -> str:
@@ -48,14 +53,21 @@ class MigrateReport:
 
     def as_dict(self) -> dict[str, object]:
         """The report as one JSON object."""
-        jobs = [report.as_dict() for report in (self.pull, self.replay) if report]
-        return {"job": "migrate", "outcome": self.outcome, "jobs": jobs}
+        return {"job": "migrate", "outcome": self.outcome, "jobs": [report.as_dict() for report in self.reports]}
 
 
 def run_migrate(job: MigrateJob, context: Context) -> MigrateReport:
     """One run of both. Raises what `open_target` raises, and what `run_pull` and `run_replay` raise."""
     context.open_target(job.replay).quit()
-    report = MigrateReport(run_pull(job.pull, context))
+    report = MigrateReport(run_pull(replace(job.pull, delete_after=None), context))
     if report.pull.exit_code in GOES_ON and is_archive(job.replay.archive):
         report.replay = run_replay(job.replay, context)
+        if job.pull.delete_after is not None and report.replay.exit_code in (0, 3) and not report.replay.missing:
+            report.deletion = run_pull(deletion_job(job), context)
     return report
+
+
+def deletion_job(job: MigrateJob) -> PullJob:
+    """A pull that fetches nothing new and deletes what the target has."""
+    there = ((job.replay.target_name, job.replay.mailbox),)
+    return replace(job.pull, name="delete", delete_only=True, delivered_to=there)

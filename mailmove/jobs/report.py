@@ -32,6 +32,8 @@ class RunReport:
     fates: Mapping[Fate, int] = field(default_factory=dict)
     suspect: int = 0
     deleted: int = 0
+    held_back: int = 0
+    would_delete: int = 0
     versions: int = 0
     octets: int = 0
     seconds: float = 0.0
@@ -74,7 +76,7 @@ class RunReport:
             "exceptions": [{k: v for k, v in asdict(item).items() if v} for item in self.exceptions],
         }
         if self.dry_run:
-            found["dry_run"] = True
+            found |= {"dry_run": True, "would_delete": self.would_delete}
         return found | ({"error": error_dict(self.error)} if self.error else {})
 
 

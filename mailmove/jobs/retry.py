@@ -3,8 +3,8 @@
 Strategy: tenacity wraps "reconnect, reconcile, go on", never a single send. Failures are counted in a row, and progress
 starts the count anew, so that a bad line that advances is never given up. What cannot get better by itself is not
 retried: that is what `retryable` on each error says, plus three rules here: a host that was never reached in this run
-is a typing mistake or an outage, not a hiccup; a peer that broke the grammar gets one more try, with window 1; a server
-that asks for patience gets it.
+is a typing mistake or an outage, not a hiccup; a peer that broke the grammar gets one more try, with window 1, unless
+one message is to be blamed for it; a server that asks for patience gets it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Attempts:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     reached: bool = False
     window_one: bool = False
+    message_at_fault: bool = False
+    """Of the last failure: then it is not about the connection, whatever it looks like."""
     retries: int = 0
     _failures: int = 0
     _broken: int = 0
@@ -54,13 +56,16 @@ class Attempts:
             return False
         if isinstance(error, HostUnreachable) and not self.reached:
             return False
+        at_fault, self.message_at_fault = self.message_at_fault, False
         if isinstance(error, ProtocolError):
-            self._broken += 1
             self.window_one = True
-            return self._broken <= 1
+            if not at_fault:
+                self._broken += 1
+                return self._broken <= 1
         if isinstance(error, TryLater):
             return self._waited < self.policy.patience
         self._failures += 1
+        self.window_one |= at_fault and self._failures > 1
         return self._failures < self.policy.failures_in_a_row
 
     def delay(self, error: BaseException) -> float:

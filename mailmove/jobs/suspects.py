@@ -6,31 +6,35 @@ the second look never happens. Each is fetched once more, in at most one further
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mailmove.archive import Archive, Draft, Filed, Received
 from mailmove.archive.records import Place
 from mailmove.jobs.completeness import Judgement, Sizes, judge, unreliable
 from mailmove.jobs.plan import Key, key
-from mailmove.model import Complete, Digest, MaildropEntry
+from mailmove.model import Complete, Digest, MaildropEntry, MessageNumber
 from mailmove.sources import Incoming
 
 
 @dataclass(slots=True)
 class Suspect:
-    """A stored message that may be incomplete. `fits`: it has at least one of the sizes the server named."""
+    """A stored message that may be incomplete. `fits`: it has at least one of the sizes the server named.
+
+    `doubted`: what the first copy was taken for, before it was known that it may be another message's.
+    """
 
     entry: MaildropEntry
     sizes: Sizes
     fits: bool
     place: Place | None = None
     judgement: Judgement | None = None
+    doubted: Complete | None = None
 
 
 class Suspects:
-    """All suspects of one run."""
+    """All suspects of one run. `mistaken`: one message was shown to have been taken for another."""
 
     def __init__(self) -> None:
         self._open: dict[Key, deque[Suspect]] = {}
@@ -38,6 +42,7 @@ class Suspects:
         self.received = 0
         self.mismatches = 0
         self.unresolved: list[Suspect] = []
+        self.mistaken = False
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
@@ -46,14 +51,38 @@ class Suspects:
         """Whether a message that came in fits its sizes."""
         sizes = Sizes(incoming.entry.octets, incoming.announced)
         self.received += 1
-        if sizes.agree(draft.octets, draft.crlf_pairs):
+        if sizes.agree(draft.octets, draft.line_ends):
             return Received(incoming.entry, draft)
         self.mismatches += 1
         if unreliable_sizes:
             return Received(incoming.entry, draft, Complete.UNRELIABLE_SIZES)
-        suspect = Suspect(incoming.entry, sizes, sizes.fits_any(draft.octets, draft.crlf_pairs))
+        suspect = Suspect(incoming.entry, sizes, sizes.fits_any(draft.octets, draft.line_ends))
         self._looked_at[id(draft)] = suspect
         return Received(incoming.entry, draft, Complete.NO)
+
+    def doubt(
+        self,
+        asked: Sequence[MaildropEntry],
+        received: Mapping[MessageNumber, tuple[Digest, Complete]],
+        archive: Archive,
+        maildrop: str,
+    ) -> None:
+        """Replies of a session were out of step: what came in with the size of several messages is suspect now.
+
+        Others cannot have been mistaken for each other: their sizes would not have fitted.
+        """
+        times = Counter(entry.octets for entry in asked)
+        doubted: list[Place] = []
+        for entry in asked:
+            digest, complete = received.get(entry.number, (Digest(""), Complete.NO))
+            if complete is Complete.NO or (complete is Complete.YES and times[entry.octets] == 1):
+                continue
+            place = replace(archive.catalogue.place(maildrop, entry, digest), complete=Complete.NO)
+            suspect = Suspect(entry, Sizes(entry.octets, None), True, place, doubted=complete)
+            self._open.setdefault(key(entry), deque()).append(suspect)
+            doubted.append(place)
+        if doubted:
+            archive.amend(*doubted)
 
     def again(self, listing: Sequence[MaildropEntry]) -> list[MaildropEntry]:
         """Which entries of a new listing to fetch once more; suspects that are listed no longer stay what they are."""
@@ -72,15 +101,25 @@ class Suspects:
             return None
         suspect = waiting.popleft()
         sizes = Sizes(incoming.entry.octets, incoming.announced)
-        suspect.judgement = judge(
-            same=suspect.place is not None and suspect.place.digest == draft.digest,
-            listed=sizes.listed,
-            sizes_unreliable=self.sizes_unreliable,
-            first_fits=suspect.fits,
-            second_fits=sizes.fits_any(draft.octets, draft.crlf_pairs),
-        )
+        suspect.judgement = self._judged(suspect, sizes, draft)
         self._looked_at[id(draft)] = suspect
         return Received(incoming.entry, draft, suspect.judgement.second, again=True)
+
+    def _judged(self, suspect: Suspect, sizes: Sizes, draft: Draft) -> Judgement:
+        """A doubted one was asked for alone now: the second copy is the right one, and as whole as its size says."""
+        agrees = sizes.agree(draft.octets, draft.line_ends)
+        same = suspect.place is not None and suspect.place.digest == draft.digest
+        if suspect.doubted is not None:
+            self.mistaken |= not same
+            trusted = same or suspect.doubted is Complete.UNRELIABLE_SIZES
+            return Judgement(Complete.NO, Complete.YES if agrees else suspect.doubted if trusted else Complete.NO)
+        return judge(
+            same=same,
+            listed=sizes.listed,
+            sizes_unreliable=self.sizes_unreliable,
+            first_fits=suspect.fits and not agrees,
+            second_fits=agrees or sizes.fits_any(draft.octets, draft.line_ends),
+        )
 
     def committed(self, draft: Draft, filed: Filed, archive: Archive) -> None:
         """A copy of a suspect is durable: remember the first, settle the second."""

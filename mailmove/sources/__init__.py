@@ -38,14 +38,44 @@ class Refused:
 class Source(Protocol):
     """One session with a mailbox."""
 
+    @property
+    def login_delay(self) -> float:
+        """Seconds the server wants between two logins (RFC 2449 section 6.5); 0 if it does not say."""
+
+    @property
+    def pipelining(self) -> bool:
+        """Whether the server announced that it takes many commands at once (RFC 2449 section 6.6)."""
+
     def list(self) -> Sequence[MaildropEntry]:
-        """Every message of the mailbox, in message number order. Raises ConnectionLost, ProtocolError, NoUniqueIds."""
+        """Every message of the mailbox, in message number order; with an empty unique id where the server has none.
+
+        Raises ConnectionLost, ProtocolError.
+        """
+
+    def heads(self, entries: Sequence[MaildropEntry]) -> Iterator[tuple[MaildropEntry, bytes | None]]:
+        """The header section of each (TOP n 0), in this order; None where the server refuses.
+
+        Raises ConnectionLost, ProtocolError, Interrupted.
+        """
 
     def retrieve(self, entries: Sequence[MaildropEntry]) -> Iterator[Incoming | Refused]:
         """These messages, one after another, in this order. Raises ConnectionLost, ProtocolError, Interrupted."""
 
-    def quit(self) -> None:
-        """Ends the session as the protocol asks: only when everything retrieved is committed. Never raises."""
+    def delete(self, entries: Sequence[MaildropEntry]) -> Sequence[MaildropEntry]:
+        """Marks these as deleted; returns those the server took. They go when `quit` is confirmed, else they stay.
+
+        Raises ConnectionLost, ProtocolError, Interrupted.
+        """
+
+    def keep_alive(self) -> None:
+        """Shows the server that we are still here, while something else takes long. Raises ConnectionLost."""
+
+    def quit(self) -> bool:
+        """Ends the session as the protocol asks: only when everything retrieved is committed.
+
+        Raises ProtocolError, after closing, if it shows that earlier replies were out of step with their commands.
+        Returns whether the server confirmed it: then what was marked as deleted is gone.
+        """
 
     def close(self) -> None:
         """Drops the connection: the server learns nothing of what was retrieved. Never raises."""

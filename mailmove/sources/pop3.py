@@ -1,8 +1,8 @@
 """A POP3 maildrop as a Source: pumps the sans-IO core over a Stream (design.md section 6).
 
-Strategy: `open_pop3` logs in and hands over a session in the transaction state; nothing here decides what to fetch or
-what it was worth. Retrieval keeps a window of RETRs in flight, refilled in batches, and always reads while it sends.
-The server's refusals become our errors here, with its own words in them.
+Strategy: `open_pop3` logs in (pop3_login.py) and hands over a session in the transaction state; nothing here decides
+what to fetch or what it was worth. Retrieval keeps a window of RETRs in flight, refilled in batches, and always reads
+while it sends. The server's refusals become our errors here, with its own words in them.
 """
 
 from __future__ import annotations
@@ -10,68 +10,77 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from mailmove.errors import (
-    AuthenticationRejected,
     CommandRejected,
     ConnectionLost,
-    HostUnreachable,
     MailmoveError,
     MessageRejected,
-    NoUniqueIds,
-    PlaintextRefused,
     ProtocolError,
-    TimedOut,
     TryLater,
 )
-from mailmove.model import MaildropEntry, MessageNumber, UniqueId
-from mailmove.net import Ok, Stream, TlsPolicy, connect
-from mailmove.protocols import pop3, sasl
+from mailmove.model import MaildropEntry, MessageNumber, Transcript, UniqueId
+from mailmove.net import Ok, Stream, connect
+from mailmove.protocols import pop3
 from mailmove.sources import Incoming, Refused
+from mailmove.sources.pop3_login import Capabilities, CapaFailed, Pop3Endpoint, Pop3Login
 
 GREETING_TIMEOUT = 30.0
 QUIT_TIMEOUT = 10.0
 WAIT_CODES = frozenset({"IN-USE", "LOGIN-DELAY", "SYS/TEMP"})
 """Response codes that ask us to come back later (RFC 2449 section 8.1, RFC 3206 section 4)."""
 
-Capabilities = Mapping[str, tuple[str, ...]]
+NO_ID = UniqueId("")
+SHORT_ANSWERS = 1000
+"""So many TOPs or DELEs may be in flight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pop3Endpoint:
-    """Where a maildrop is, and how the way there must be protected.
+def open_pop3(endpoint: Pop3Endpoint, secret: str, ok: Ok, transcript: Transcript | None = None) -> Pop3Source:
+    """Connects and logs in; what crosses the wire is told to `transcript`, without secrets and messages.
 
-    `tls` means TLS from the first octet (port 995); without it STLS is required (RFC 2595) unless `allow_plaintext`.
+    Raises HostUnreachable, CertificateRefused, ConfigurationError, PlaintextRefused, AuthenticationRejected, TryLater,
+    ConnectionLost, ProtocolError, Interrupted.
     """
-
-    host: str
-    port: int
-    user: str
-    tls: bool
-    policy: TlsPolicy = field(default_factory=TlsPolicy)
-    allow_plaintext: bool = False
-    timeout: float = 60.0
-    window: pop3.Window = field(default_factory=pop3.Window)
+    try:
+        return _open(endpoint, secret, ok, transcript, capa=True)
+    except CapaFailed:
+        return _open(endpoint, secret, ok, transcript, capa=False)
 
 
-def open_pop3(endpoint: Pop3Endpoint, password: str, ok: Ok) -> Pop3Source:
-    """Connects and logs in.
-
-    Raises HostUnreachable, CertificateRefused, PlaintextRefused, AuthenticationRejected, TryLater, ConnectionLost,
-    ProtocolError, Interrupted.
-    """
+def _open(endpoint: Pop3Endpoint, secret: str, ok: Ok, transcript: Transcript | None, *, capa: bool) -> Pop3Source:
     stream = connect(endpoint.host, endpoint.port, timeout=min(endpoint.timeout, GREETING_TIMEOUT), ok=ok)
     try:
-        source = Pop3Source(stream, endpoint)
-        source.begin()
-        source.log_in(password)
+        source = Pop3Source(stream, endpoint, transcript)
+        source.log_in(secret, capa=capa)
     except BaseException:
         stream.close()
         raise
     stream.timeout = endpoint.timeout
     return source
+
+
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """An entry whose answer is short, whatever the size of its message."""
+
+    entry: MaildropEntry
+    octets: int = 0
+
+
+@dataclass(slots=True)
+class _Flight:
+    """What one retrieval has still to ask for, and what it has asked for."""
+
+    window: pop3.Window
+    pending: deque[MaildropEntry]
+    asked: deque[MaildropEntry] = field(default_factory=deque)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _seconds(text: str) -> float | None:
@@ -82,113 +91,58 @@ def _seconds(text: str) -> float | None:
 class Pop3Source:
     """One session."""
 
-    def __init__(self, stream: Stream, endpoint: Pop3Endpoint) -> None:
+    def __init__(self, stream: Stream, endpoint: Pop3Endpoint, transcript: Transcript | None = None) -> None:
         self._stream = stream
         self._endpoint = endpoint
-        self._core = pop3.Connection()
+        self._transcript = transcript
+        self._core = pop3.TranscribedConnection(transcript) if transcript else pop3.Connection()
         self._outgoing = b""
+        self._was_pipelined = False
         self.capabilities: Capabilities = {}
 
-    # ---- the beginning of a session (RFC 1939 section 4, RFC 2595 section 4)
-
-    def begin(self) -> None:
-        """From the connection to a protected, greeted one."""
-        endpoint = self._endpoint
-        if endpoint.tls:
-            self._stream.start_tls(endpoint.policy, endpoint.host)
-        self._greeting()
-        self._ask_capabilities()
-        if endpoint.tls:
-            return
-        if "STLS" in self.capabilities:
-            self._ask(pop3.Stls())
-            self._stream.start_tls(endpoint.policy, endpoint.host)
-            self._ask_capabilities()
-        elif not endpoint.allow_plaintext:
-            raise PlaintextRefused(
-                f"{self._stream.peer} offers no STLS, so the password would cross the network unencrypted; use pop3s://,"
-                " or give --allow-plaintext if you accept that."
-            )
-
-    def _greeting(self) -> None:
-        try:
-            event = self._next()
-        except TimedOut as error:
-            hint = "" if self._endpoint.tls else "; is this a TLS port? Then use pop3s://"
-            raise HostUnreachable(
-                f"{self._stream.peer} sent no greeting for {self._stream.timeout:g} s{hint}."
-            ) from error
-        if isinstance(event, pop3.Refused):
-            raise TryLater(
-                f"{self._stream.peer} takes no connection now: {event.text!r}.", server_text=event.text, code=event.code
-            )
-
-    def _ask_capabilities(self) -> None:
-        """CAPA is optional (RFC 2449): a server that refuses it is asked for nothing beyond RFC 1939."""
-        self._send(pop3.Capa())
-        event = self._next()
-        self.capabilities = event.capabilities if isinstance(event, pop3.CapabilityList) else {}
+    def log_in(self, secret: str, *, capa: bool = True) -> None:
+        """From the connection to the transaction state, by pop3_login.py. Raises what Pop3Login raises."""
+        login = Pop3Login(self._stream, self._endpoint, self._ask, self._next, self._note, capa=capa)
+        login.begin()
+        login.log_in(secret)
+        self.capabilities = login.capabilities
         self._core.pipelining = "PIPELINING" in self.capabilities
 
-    # ---- the login
-
-    def log_in(self, password: str) -> None:
-        """USER and PASS, or SASL PLAIN if only that is announced. Raises AuthenticationRejected, TryLater."""
-        if "USER" not in self.capabilities and "PLAIN" in map(str.upper, self.capabilities.get("SASL", ())):
-            self._log_in_plain(password)
-        else:
-            self._login_step(pop3.User(self._endpoint.user))
-            self._login_step(pop3.Pass(password))
-        self._ask_capabilities()
-
-    def _log_in_plain(self, password: str) -> None:
-        secret = sasl.plain(self._endpoint.user, password)
-        event = self._login_step(pop3.Auth("PLAIN", secret))
-        if isinstance(event, pop3.Challenge):
-            self._login_step(pop3.AuthResponse(secret))
-
-    def _login_step(self, command: pop3.Command) -> pop3.Event:
-        try:
-            return self._ask(command)
-        except TryLater:
-            raise
-        except CommandRejected as error:
-            raise AuthenticationRejected(
-                f"{self._stream.peer} refused the login of {self._endpoint.user}: {error.server_text!r}. Check the "
-                "user name and password, and whether the provider wants POP3 switched on or an app password.",
-                server_text=error.server_text,
-                command=error.command,
-                code=error.code,
-            ) from error
+    def _note(self, what: str) -> None:
+        if self._transcript:
+            self._transcript("-", what)
 
     # ---- the listing
+
+    @property
+    def login_delay(self) -> float:
+        words = self.capabilities.get("LOGIN-DELAY", ())
+        return (_seconds(words[0]) or 0.0) if words else 0.0
+
+    @property
+    def pipelining(self) -> bool:
+        return self._core.pipelining
 
     def list(self) -> Sequence[MaildropEntry]:
         """STAT, UIDL and LIST, joined by message number; asked once more if they do not fit each other.
 
-        Mail that arrives between the two commands is on one of the lists only; a server that still lacks a unique id
-        for a listed message after that has no working UIDL.
+        Mail that arrives between the two commands is on one of the lists only. A message without a unique id after
+        that, or a server without UIDL, has an empty one.
         """
         self._ask(pop3.Stat())
         ids, sizes = self._unique_ids(), self._sizes()
-        if ids.keys() != sizes.keys():
+        if ids and ids.keys() != sizes.keys():
             ids, sizes = self._unique_ids(), self._sizes()
-        if missing := sorted(sizes.keys() - ids.keys()):
-            raise NoUniqueIds(
-                f"{self._stream.peer} lists message {missing[0]} but gives no unique id for it (UIDL), so mailmove "
-                "could not tell it apart in the next run; nothing was fetched."
-            )
-        return [MaildropEntry(number, ids[number], sizes.get(number, 0)) for number in sorted(ids)]
+        numbers = sorted(ids.keys() | sizes.keys())
+        return [MaildropEntry(number, ids.get(number, NO_ID), sizes.get(number, 0)) for number in numbers]
 
     def _unique_ids(self) -> Mapping[MessageNumber, UniqueId]:
         try:
             event = self._ask(pop3.Uidl())
-        except CommandRejected as error:
-            raise NoUniqueIds(
-                f"{self._stream.peer} has no working UIDL (it answered {error.server_text!r}), so mailmove could not "
-                "tell messages apart in the next run; nothing was fetched.",
-                server_text=error.server_text,
-            ) from error
+        except TryLater:
+            raise
+        except CommandRejected:
+            return {}
         return event.ids if isinstance(event, pop3.UniqueIdListing) else {}
 
     def _sizes(self) -> Mapping[MessageNumber, int]:
@@ -199,27 +153,55 @@ class Pop3Source:
 
     def retrieve(self, entries: Sequence[MaildropEntry]) -> Iterator[Incoming | Refused]:
         """RETR of each entry, many in flight where the server takes it (RFC 2449 section 6.6)."""
-        window = self._window()
-        pending, in_flight = deque(entries), deque[MaildropEntry]()
-        while pending or in_flight:
-            for entry in window.refill(pending):
-                self._core.send(pop3.Retr(entry.number))
-                in_flight.append(entry)
+        flight = _Flight(self._window(), deque(entries))
+        while flight.pending or flight.asked:
+            self._ask_for_more(flight)
             event = self._next()
-            entry = in_flight.popleft()
+            entry = flight.asked.popleft()
             if isinstance(event, pop3.MessageStart):
-                yield Incoming(entry, event.octets, self._message())
+                yield Incoming(entry, event.octets, self._message(partial(self._go_on, flight, entry)))
             else:
+                flight.window.answered(entry.octets)
                 yield Refused(entry, self._message_rejected(event))
-            window.answered(entry.octets)
+
+    def _ask_for_more(self, flight: _Flight) -> bool:
+        """Whether there was something to ask for, and room for it."""
+        admitted = flight.window.refill(flight.pending)
+        flight.asked.extend(admitted)
+        for entry in admitted:
+            self._core.send(pop3.Retr(entry.number))
+        self._was_pipelined |= len(flight.asked) > 1
+        return bool(admitted)
+
+    def _go_on(self, flight: _Flight, entry: MaildropEntry) -> None:
+        """The server has its next command while we still store this message: without PIPELINING that saves most.
+
+        What goes wrong here goes wrong again when the next answer is awaited, and then it is not this message's fault.
+        """
+        flight.window.answered(entry.octets)
+        with contextlib.suppress(ConnectionLost, ProtocolError):
+            if self._ask_for_more(flight):
+                self._fill()
 
     def _window(self) -> pop3.Window:
         limits = self._endpoint.window
         return pop3.Window(limits.max_messages if self._core.pipelining else 1, limits.max_octets)
 
-    def _message(self) -> Iterator[bytes]:
-        while isinstance(event := self._next(), pop3.MessageData):
-            yield event.data
+    def _message(self, ended: Callable[[], None] = _nothing) -> Iterator[bytes]:
+        """The octets of a message. `ended` is called when all are here, and the last of them are yet to be yielded."""
+        held = b""
+        while True:
+            event = self._core.next_event()
+            if held and not isinstance(event, pop3.MessageEnd):
+                yield held
+            if event is pop3.NEED_DATA:
+                held, event = b"", self._next()
+            if not isinstance(event, pop3.MessageData):
+                break
+            held = event.data
+        ended()
+        if held:
+            yield held
 
     def _message_rejected(self, event: pop3.Event) -> MessageRejected:
         if not isinstance(event, pop3.Refused):
@@ -231,14 +213,55 @@ class Pop3Source:
             code=event.code,
         )
 
+    # ---- headers and deletions, many commands in flight likewise
+
+    def heads(self, entries: Sequence[MaildropEntry]) -> Iterator[tuple[MaildropEntry, bytes | None]]:
+        """TOP n 0 of each entry. A server that sends the whole message all the same is read to its end."""
+        for entry, event in self._answers(entries, lambda entry: pop3.Top(entry.number, 0)):
+            yield entry, b"".join(self._message()) if isinstance(event, pop3.MessageStart) else None
+
+    def delete(self, entries: Sequence[MaildropEntry]) -> Sequence[MaildropEntry]:
+        """DELE of each entry."""
+        answers = self._answers(entries, lambda entry: pop3.Dele(entry.number))
+        return [entry for entry, event in answers if not isinstance(event, pop3.Refused)]
+
+    def keep_alive(self) -> None:
+        """NOOP."""
+        self._ask(pop3.Noop())
+
+    def _answers(
+        self, entries: Sequence[MaildropEntry], command: Callable[[MaildropEntry], pop3.Command]
+    ) -> Iterator[tuple[MaildropEntry, pop3.Event]]:
+        """Each entry with the first event of its answer. Sizes do not count here: the answers are short."""
+        many = self._core.pipelining and self._endpoint.window.max_messages > 1
+        window = pop3.Window(SHORT_ANSWERS if many else 1)
+        pending, in_flight = deque(map(_Short, entries)), deque[MaildropEntry]()
+        while pending or in_flight:
+            for short in window.refill(pending):
+                self._core.send(command(short.entry))
+                in_flight.append(short.entry)
+            yield in_flight.popleft(), self._next()
+            window.answered(0)
+
     # ---- the end
 
-    def quit(self) -> None:
-        """QUIT, and its answer if it comes soon. Nothing depends on it: no message is deleted."""
-        with contextlib.suppress(MailmoveError):
+    def quit(self) -> bool:
+        """QUIT, and its answer if it comes soon: -ERR means that some deletions were not made (RFC 1939 section 6).
+
+        What a server says too much shows itself here at the latest, since QUIT is never pipelined.
+        """
+        confirmed = False
+        try:
             self._stream.timeout = min(self._stream.timeout, QUIT_TIMEOUT)
             self._ask(pop3.Quit())
-        self.close()
+            confirmed = True
+            self._core.next_event()
+        except MailmoveError as error:
+            if self._was_pipelined and isinstance(error, ProtocolError):
+                raise
+        finally:
+            self.close()
+        return confirmed
 
     def close(self) -> None:
         """Drops the connection without QUIT."""

@@ -1,10 +1,11 @@
 """The order of system calls of a group, as strace saw them: files, names, log, catalogue, and only then "stored".
 
 Strategy: the trace is replayed through Disk, a model of what is durable at each moment: a write or a new name is not,
-until a sync that covers it has returned. Disk asserts at every call what must be durable by then, for every group, and
-writes down what it saw, so that the order of the steps can be compared as well. Once with one syncfs for all (where the
-file system of the temporary folder gets it), once with an fsync each (tmpfs). A delay injected into unlink, the last
-step of a group, makes every group's progress line due, so that each "stored" shows up in the trace.
+until a sync that began after it has returned. Disk asserts at every call what must be durable by then, for every group
+(the next one may be coming in meanwhile), and writes down what it saw, so that the order of the steps can be compared
+as well. Once with one syncfs for all (where the file system of the temporary folder gets it), once with an fsync each
+(tmpfs). A delay injected into unlink, the last step of a group, makes every group's progress line due, so that each
+"stored" shows up in the trace.
 """
 
 from __future__ import annotations
@@ -43,8 +44,12 @@ REPORTED = re.compile(r'\\"messages\\": (\d+)')
 
 @dataclass(frozen=True)
 class Call:
-    """One system call. `path` belongs to its descriptor; `texts` are its quoted arguments, still escaped."""
+    """One system call. `path` belongs to its descriptor; `texts` are its quoted arguments, still escaped.
 
+    `began` is the line of the trace where it did.
+    """
+
+    began: int
     name: str
     path: PurePosixPath
     number: int
@@ -55,22 +60,26 @@ class Call:
 def calls(trace: Path) -> Iterator[Call]:
     """Every call at the moment that counts: a sync when it has returned, anything else when it begins."""
     waiting: dict[str, Call] = {}
-    for line in trace.read_text("utf-8", "replace").splitlines():
+    for number, line in enumerate(trace.read_text("utf-8", "replace").splitlines()):
         if resumed := RESUMED.match(line):
             if resumed["thread"] in waiting:
                 yield waiting.pop(resumed["thread"])
         elif found := CALL.match(line):
-            call = parse(found["name"], found["args"])
+            call = parse(number, found["name"], found["args"])
             if call.name in SYNCS and line.endswith("<unfinished ...>"):
                 waiting[found["thread"]] = call
             else:
                 yield call
 
 
-def parse(name: str, args: str) -> Call:
+def parse(began: int, name: str, args: str) -> Call:
     descriptor = DESCRIPTOR.match(args)
     number, path = (int(descriptor[1]), descriptor[2]) if descriptor else (-1, "")
-    return Call(name, PurePosixPath(path), number, STRING.findall(args), args)
+    return Call(began, name, PurePosixPath(path), number, STRING.findall(args), args)
+
+
+Changed = dict[PurePosixPath, int]
+"""What is not durable, and since which line of the trace."""
 
 
 @dataclass
@@ -79,11 +88,12 @@ class Disk:
 
     root: PurePosixPath
     steps: list[str] = field(default_factory=list)
-    unsynced: set[PurePosixPath] = field(default_factory=set)  # drafts and .group files, and tmp/ for their names
-    renamed: set[PurePosixPath] = field(default_factory=set)  # folders under mail/ with names that may be lost
+    unsynced: Changed = field(default_factory=dict)  # octets of drafts and .group files
+    unnamed: Changed = field(default_factory=dict)  # drafts and .group files whose names in tmp/ may be lost
+    renamed: Changed = field(default_factory=dict)  # folders under mail/ with names that may be lost
     announced: set[str] = field(default_factory=set)  # digests in a .group file
     files: set[str] = field(default_factory=set)  # digests of files under mail/
-    log: set[PurePosixPath] = field(default_factory=set)  # of the log, not synced
+    log: Changed = field(default_factory=dict)
     logged: int = 0
     committed: int = 0
     begun: bool = False
@@ -94,22 +104,22 @@ class Disk:
         elif call.name in SYNCS:
             self._sync(call)
         elif call.name.startswith("rename"):
-            self._rename(*map(PurePosixPath, call.texts[:2]))
+            self._rename(call, *map(PurePosixPath, call.texts[:2]))
         elif call.name.startswith("mkdir"):
-            self._new_name(PurePosixPath(call.texts[0]))
+            self._new_name(call, PurePosixPath(call.texts[0]))
         elif call.name == "openat" and "O_CREAT" in call.args:
-            self._create(PurePosixPath(call.texts[0]))
+            self._create(call, PurePosixPath(call.texts[0]))
 
-    def _create(self, path: PurePosixPath) -> None:
+    def _create(self, call: Call, path: PurePosixPath) -> None:
         if path.parent == self.root / "tmp":
             self.begun = True
-            self.unsynced |= {path, path.parent}
+            self.unsynced[path] = self.unnamed[path] = call.began
         elif path.suffix == ".jsonl" and not self.logged:
-            self.log |= {path, path.parent}
+            self.log[path] = self.log[path.parent] = call.began
 
     def _write(self, call: Call) -> None:
         if call.path.parent == self.root / "tmp":
-            self.unsynced.add(call.path)
+            self.unsynced[call.path] = call.began
             if call.path.suffix == ".group":
                 self.announced |= set(re.findall(r"[0-9a-f]{64}", call.args))
         elif call.path.parent == self.root / "log":
@@ -122,33 +132,43 @@ class Disk:
     def _log(self, call: Call) -> None:
         digests = LOGGED.findall(call.args)
         assert set(digests) <= self.files, "logged before the file had its name"
-        assert not self.unsynced and not self.renamed, "logged before files and names were synced"
-        self.log.add(call.path)
+        assert not self.renamed, "logged before the names were synced"
+        self.log[call.path] = call.began
         self.logged += len(digests)
         self.steps.append("log write")
 
-    def _rename(self, old: PurePosixPath, new: PurePosixPath) -> None:
+    def _rename(self, call: Call, old: PurePosixPath, new: PurePosixPath) -> None:
         if self.root / "mail" not in new.parents:
             return
-        assert not self.unsynced, f"{new} was named before all of its group was synced"
+        lost = {path for path in (*self.unsynced, *self.unnamed) if path == old or path.suffix == ".group"}
+        assert not lost, f"{new} was named before it was synced, with its .group file"
         assert new.stem in self.announced, f"{new} is in no .group file"
         self.files.add(new.stem)
-        self.renamed.add(new.parent)
+        self.renamed[new.parent] = call.began
         self.steps.append("rename")
 
-    def _new_name(self, folder: PurePosixPath) -> None:
+    def _new_name(self, call: Call, folder: PurePosixPath) -> None:
         if folder.parent == self.root / "mail":
-            self.renamed.add(folder.parent)
+            self.renamed[folder.parent] = call.began
 
     def _sync(self, call: Call) -> None:
-        everything = call.name == "syncfs"
-        for waiting, step in ((self.unsynced, "file sync"), (self.renamed, "directory sync"), (self.log, "log sync")):
-            if waiting and (everything or call.path in waiting):
-                waiting -= set(waiting) if everything else {call.path}
-                self.steps.append(step)
+        tmp = call.path == self.root / "tmp"
+        if any(path.suffix == ".group" for path in self._durable(call, self.unsynced)):
+            self.steps.append("file sync")
+        self._durable(call, self.unnamed, all_of_it=tmp)
+        for waiting, step in ((self.renamed, "directory sync"), (self.log, "log sync")):
+            self.steps += [step] * bool(self._durable(call, waiting))
         if call.path.name == "archive.db-wal" and self.begun:
             self.committed = self.logged
             self.steps.append("commit")
+
+    def _durable(self, call: Call, waiting: Changed, *, all_of_it: bool = False) -> list[PurePosixPath]:
+        """What a sync covers of this, which is no longer waiting: only what was there when the sync began."""
+        everything = all_of_it or call.name == "syncfs"
+        covered = [path for path, since in waiting.items() if since < call.began and (everything or path == call.path)]
+        for path in covered:
+            del waiting[path]
+        return covered
 
     def _report(self, call: Call) -> None:
         for number in map(int, REPORTED.findall(call.args)):
@@ -212,7 +232,7 @@ def assert_in_order(disk: Disk) -> None:
     steps = [step for step, _ in groupby(disk.steps)]
     assert steps[: len(STEPS) * GROUPS] == STEPS * GROUPS
     assert disk.committed == disk.logged == len(disk.files) == GROUPS * MESSAGES
-    assert not disk.unsynced and not disk.renamed and not disk.log
+    assert not disk.unsynced and not disk.unnamed and not disk.renamed and not disk.log
 
 
 def test_every_group_on_the_disk_of_the_temporary_folder(

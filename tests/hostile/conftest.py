@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mailmove.net import TlsPolicy
 from mailmove.targets.imap import ImapEndpoint, ImapTarget, open_imap
+from mailmove.tls import TlsPolicy
 from tests.hostile.imap_peer import ImapPeer, ImapQuirks, Opener
 from tests.support.client import HOST, PASSWORD
 

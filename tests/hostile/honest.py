@@ -16,15 +16,16 @@ from tests.hostile.quirks import Letter, Quirks
 
 @dataclass
 class Maildrop:
-    """What all sessions of one peer share: the letters, how often each was retrieved, and which are gone."""
+    """What all sessions of one peer share: the letters, how often each was retrieved, and which are gone or hidden."""
 
     letters: list[Letter]
     retrievals: dict[str, int] = field(default_factory=dict)
     deleted: set[int] = field(default_factory=set)
+    fetched: set[str] = field(default_factory=set)
 
     def listing(self, hidden: Iterable[str]) -> dict[int, Letter]:
         """{message number: letter} of a new session."""
-        gone = set(hidden)
+        gone = self.fetched.union(hidden)
         alive = [x for i, x in enumerate(self.letters) if i not in self.deleted and x.unique_id not in gone]
         return dict(enumerate(alive, 1))
 
@@ -51,6 +52,7 @@ class HonestSession:
         self.user = ""
         self.letters: dict[int, Letter] = {}
         self.marked: set[int] = set()
+        self.retrieved: set[str] = set()
 
     def answer(self, line: str) -> bytes:
         """The reply's octets, in the peer's line ends."""
@@ -134,8 +136,13 @@ class HonestSession:
         if not self.user or password != self.quirks.password:
             raise Refusal("[AUTH] wrong name or password")
         self.logged_in = True
-        self.letters = self.maildrop.listing(self.quirks.expunged if self.number > 1 else ())
+        self.letters = self._numbered(self.maildrop.listing(self.quirks.expunged if self.number > 1 else ()))
         return "welcome"
+
+    def _numbered(self, listing: dict[int, Letter]) -> dict[int, Letter]:
+        shown = list(listing.items())[: self.quirks.shows]
+        numbers = self.quirks.numbers or [number for number, _ in shown]
+        return dict(zip(numbers, (letter for _, letter in shown), strict=False))
 
     # ---- After the login
 
@@ -157,6 +164,7 @@ class HonestSession:
         letter = self._letter(number)
         if letter.unique_id in self.quirks.expunged:
             raise Refusal(f"Message {number} expunged.")
+        self.retrieved.add(letter.unique_id)
         body = self.maildrop.retrieve(letter)
         said = len(body) if letter.said is None else letter.said
         status = self._status(f"{said} octets" if self.quirks.says_octets else "message follows")
@@ -182,6 +190,8 @@ class HonestSession:
     def _quit(self) -> bytes:
         self.ended = True
         self.maildrop.remove(self.letters[number] for number in self.marked)
+        if self.quirks.hides_fetched:
+            self.maildrop.fetched |= self.retrieved
         return self._status("bye")
 
     def _alive(self) -> dict[int, Letter]:

@@ -30,10 +30,14 @@ STALL_LIMIT = 120.0
 
 @dataclass
 class Session:
-    """What one connection said. `window`: most commands that were waiting at one time, the answered one included."""
+    """What one connection said. `window`: most commands that were waiting at one time, the answered one included.
+
+    `sent`: octets of the replies.
+    """
 
     commands: list[str] = field(default_factory=list)
     window: int = 0
+    sent: int = 0
     secured: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -84,11 +88,19 @@ class Peer(Listener):
         finally:
             session.ended.set()
 
-    def rule_for(self, command: str, exchange: int, session: int) -> Rule | None:
+    def becomes(self, letters: Sequence[Letter] | None, quirks: Quirks | None) -> None:
+        """From the next session on it has other letters, or other quirks."""
+        if letters is not None:
+            self.maildrop.letters = list(letters)
+        if quirks is not None:
+            self.quirks, self._applied = quirks, {}
+
+    def rule_for(self, command: str, exchange: int, session: int, *, crowded: bool) -> Rule | None:
         """The first rule that matches and is not used up; using it counts."""
         for place, rule in enumerate(self.quirks.rules):
             used = self._applied.get(place, 0)
-            if rule.matches(command, exchange, session) and (rule.times is None or used < rule.times):
+            free = rule.times is None or used < rule.times
+            if free and rule.matches(command, exchange, session, crowded=crowded):
                 self._applied[place] = used + 1
                 return rule
         return None
@@ -134,20 +146,23 @@ class _Conversation:
         return command
 
     def _exchange(self, command: str, exchange: int) -> None:
-        rule = self.peer.rule_for(command, exchange, self.honest.number)
+        rule = self.peer.rule_for(command, exchange, self.honest.number, crowded=b"\n" in self.buffer)
         reply = self.honest.answer(command) if rule is None or rule.reply is None else rule.reply
         head = len(reply)
         if rule and rule.after is not None:
             head = min(head, self.honest.status_line(reply) + rule.after)
         self.connection.sendall(reply[:head])
+        self.session.sent += head
         self._follow(rule.then if rule else Then.GO_ON, reply[head:])
         if self.honest.starts_tls and not self.over:
             self._secure()
 
     def _follow(self, then: Then, rest: bytes) -> None:
-        self.over = then in (Then.RESET, Then.CLOSE)
+        self.over = then in (Then.RESET, Then.CLOSE, Then.GOODBYE)
         if then is Then.RESET:
             listener.reset(self.connection)
+        elif then is Then.GOODBYE:
+            listener.goodbye(self.connection)
         elif then is Then.CLOSE:
             listener.close(self.connection)
             self._drain()

@@ -42,6 +42,8 @@ class Then(enum.Enum):
     RESET = enum.auto()
     CLOSE = enum.auto()
     STALL = enum.auto()
+    GOODBYE = enum.auto()
+    """As an honest server ends: over TLS with the alert that says so."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Rule:
     `after` sends only so many octets of an honest reply, counted from behind the status line of a multi-line reply and
     from its beginning otherwise, before `then`. A stall waits for `Peer.go_on` and sends the rest. `exchange` and
     `session` count from 1 and narrow the rule to the n-th command of a session and to one session; `times` is how often
-    it applies in all.
+    it applies in all. `crowded` narrows it to commands behind which others wait already: to a client that pipelines.
     """
 
     command: str = ".*"
@@ -61,11 +63,13 @@ class Rule:
     exchange: int | None = None
     session: int | None = None
     times: int | None = None
+    crowded: bool = False
 
-    def matches(self, command: str, exchange: int, session: int) -> bool:
+    def matches(self, command: str, exchange: int, session: int, *, crowded: bool = False) -> bool:
         return (
             self.exchange in (None, exchange)
             and self.session in (None, session)
+            and (crowded or not self.crowded)
             and re.fullmatch(self.command, command, re.IGNORECASE | re.DOTALL) is not None
         )
 
@@ -76,7 +80,9 @@ class Quirks:
 
     `expunged`: unique ids that go away while the first session has them listed: RETR fails, later sessions list less.
     `forgets_pipelined`: what came in behind a command is thrown away when that command is answered.
-    `after_stls`: octets smuggled in plaintext behind STLS's +OK.
+    `after_stls`: octets smuggled in plaintext behind STLS's +OK. `numbers`: the message numbers, when not 1, 2, 3 …
+    `shows`: a session lists so many letters at most. `hides_fetched`: what was retrieved in a session that ended with
+    QUIT is listed no more, as Gmail does it.
     """
 
     rules: Sequence[Rule] = ()
@@ -89,6 +95,9 @@ class Quirks:
     forgets_pipelined: bool = False
     after_stls: bytes = b""
     says_octets: bool = True
+    numbers: Sequence[int] = ()
+    shows: int | None = None
+    hides_fetched: bool = False
 
 
 HONEST = Quirks()

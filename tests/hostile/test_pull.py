@@ -100,7 +100,7 @@ def test_a_message_refused_once_is_had_in_the_next_run(archive_dir: Path) -> Non
 
 
 def test_all_refused_and_nothing_is_lost_or_made_up(archive_dir: Path) -> None:
-    with Peer(letters(12), Quirks(rules=[refuse("RETR .*", "-ERR quota")])) as peer:
+    with Peer(letters(12), Quirks(rules=[refuse("RETR .*", "-ERR I/O error")])) as peer:
         result = pull(peer, archive_dir)
     assert (result.code, counts(result)) == (PARTIAL, {"parked": 12}), result
     assert archives.files(archive_dir) == {}
@@ -211,13 +211,21 @@ def pull_and_delete_between(peer: Peer, archive: Path) -> Result:
 # ---- Half a POP3
 
 
-def test_without_uidl_nothing_is_fetched(archive_dir: Path) -> None:
-    with Peer(letters(3), Quirks(without=["UIDL"])) as peer:
-        result = pull(peer, archive_dir)
-        assert result.code == CONFIGURATION and "UIDL" in result.stderr, result
-        assert len(result.stderr.splitlines()) == 1
-        assert all("RETR" not in session.verbs for session in peer.sessions)
-    assert not archive_dir.exists()
+@pytest.mark.parametrize(
+    ("without", "again", "fetched"), [(["UIDL"], "already_archived", 0), (["UIDL", "TOP"], "duplicate_content", 3)]
+)
+def test_without_uidl_headers_tell_what_is_known_or_else_the_octets(
+    archive_dir: Path, without: list[str], again: str, fetched: int
+) -> None:
+    sent = letters(3)
+    with Peer(sent, Quirks(without=without)) as peer:
+        first = pull(peer, archive_dir)
+        assert (first.code, counts(first)) == (COMPLETE, {"stored": 3}), first
+        second = pull(peer, archive_dir)
+        assert (second.code, counts(second)) == (COMPLETE, {again: 3}), second
+        assert peer.sessions[1].verbs.count("RETR") == fetched
+    assert set(archives.files(archive_dir)) == {archives.digest(letter.body) for letter in sent}
+    archives.assert_consistent(archive_dir)
 
 
 @pytest.mark.parametrize("capabilities", [without("PIPELINING"), None], ids=["no PIPELINING", "no CAPA"])
@@ -279,9 +287,20 @@ def test_two_messages_with_one_unique_id_and_size_are_two(archive_dir: Path) -> 
     assert set(archives.files(archive_dir)) == {archives.digest(letter.body) for letter in sent}
 
 
-def test_a_message_without_a_unique_id_is_stored_once_and_fetched_each_time(archive_dir: Path) -> None:
+def test_a_message_without_a_unique_id_is_stored_once_and_known_by_its_header(archive_dir: Path) -> None:
     sent = [*letters(2), Letter("", body("nameless"))]
     with Peer(sent) as peer:
+        first = pull(peer, archive_dir)
+        assert (first.code, counts(first)) == (COMPLETE, {"stored": 3}), first
+        second = pull(peer, archive_dir)
+        assert (second.code, counts(second)) == (COMPLETE, {"already_archived": 3}), second
+        assert asked(peer, "RETR 3") == 1
+    assert len(archives.files(archive_dir)) == 3
+
+
+def test_a_message_without_a_unique_id_nor_top_is_stored_once_and_fetched_each_time(archive_dir: Path) -> None:
+    sent = [*letters(2), Letter("", body("nameless"))]
+    with Peer(sent, Quirks(without=["TOP"])) as peer:
         first = pull(peer, archive_dir)
         assert (first.code, counts(first)) == (COMPLETE, {"stored": 3}), first
         second = pull(peer, archive_dir)

@@ -18,7 +18,7 @@ from mailmove.errors import (
     ProtocolError,
     TryLater,
 )
-from mailmove.net import TlsPolicy
+from mailmove.tls import TlsPolicy
 from tests.hostile.imap_peer import ImapQuirks, Opener, Peers, Selected
 from tests.servers.certs import Certificates
 from tests.support.client import PASSWORD

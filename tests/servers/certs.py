@@ -1,6 +1,6 @@
 """Certificates for loopback servers, one good and four bad ways, made by openssl in a folder of the caller's.
 
-Strategy: one CA of our own signs a certificate for localhost and 127.0.0.1, one that has expired and one for another
+Strategy: one CA of our own signs a certificate for localhost (and IDN), one that has expired and one for another
 host; a fourth signs itself. `openssl ca` is used because it alone can state the dates in every openssl of use.
 """
 
@@ -15,7 +15,8 @@ from pathlib import Path
 KINDS = ("good", "expired", "wrong_host", "self_signed")
 PAST = ("20200101000000Z", "20200201000000Z")
 VALID = ("20200101000000Z", "20491231000000Z")
-OURS = "DNS:localhost,IP:127.0.0.1"
+IDN = "b\u00fccher.example"
+OURS = f"DNS:localhost,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1,DNS:{IDN.encode('idna').decode()}"
 ELSEWHERE = "DNS:mail.elsewhere.example"
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 # The key identifiers are there because Python 3.13 verifies strictly and misses them otherwise.

@@ -2,7 +2,8 @@
 
 Strategy: mail is put into the maildirs by hand, named so that Dovecot need not open the files to know their sizes, so
 10,000 messages are a matter of a second; then the index is built once, as a long-lived mailbox has it. Any user name is
-accepted with PASSWORD. The server runs in a process group of its own, and only that group is ever signalled.
+accepted with one password (PASSWORD, if no other is given). The server runs in a process group of its own, and only
+that group is ever signalled.
 
     with Dovecot() as server:
         server.seed("alice", [b"Subject: hi\\r\\n\\r\\n"])
@@ -73,6 +74,7 @@ class Dovecot:
         ssl: bool = True,
         certificate: str = "good",
         lock_session: bool = False,
+        password: str = PASSWORD,
         extra: str = "",
         folder: Path | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Dovecot:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="mailmove-dovecot-"))
         self._temporary = folder is None
         self._options = {"ssl": ssl, "certificate": certificate, "lock_session": lock_session, "extra": extra}
+        self._password = password
         self._seeded: defaultdict[str, int] = defaultdict(int)
         self._owner = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         self._process: subprocess.Popen[bytes] | None = None
@@ -149,7 +152,7 @@ class Dovecot:
             as_me="" if root else AS_ME.format(user=me, group=grp.getgrgid(self._owner.pw_gid).gr_name),
             no_chroot="" if root else "chroot =",
             host=HOST,
-            password=PASSWORD,
+            password=self._password,
             folder=self.folder,
             cert=self.certificates.cert(certificate),
             key=self.certificates.key(certificate),
@@ -204,7 +207,7 @@ class Dovecot:
         session = poplib.POP3(HOST, self.ports["pop3"], timeout=START_LIMIT)
         try:
             session.user(user)
-            session.pass_(PASSWORD)
+            session.pass_(self._password)
             session.dele(number)
             session.quit()
         finally:
@@ -233,7 +236,7 @@ class Dovecot:
         session = poplib.POP3(HOST, self.ports["pop3"], timeout=120)
         try:
             session.user(user)
-            session.pass_(PASSWORD)
+            session.pass_(self._password)
             session.uidl()
             session.list()
             session.quit()

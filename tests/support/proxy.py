@@ -76,11 +76,16 @@ class Proxy(Listener):
         self.down = self.up = 0
         self._actions: list[tuple[int, Action]] = []
         self._up_actions: list[tuple[int, Action]] = []
+        self._on_command: tuple[bytes, Action, bool] | None = None
 
     def at_up(self, octets: int, action: Action) -> None:
         """Calls `action(session)` once, when `octets` of the client's have gone up to the server, and not one more."""
         assert octets > self.up, f"{self.up} octets went up already"
         self._up_actions = sorted([*self._up_actions, (octets, action)], key=lambda pair: pair[0])
+
+    def on_command(self, command: str, action: Action, *, passed: bool) -> None:
+        """Calls `action(session)` once, at this command: when the server has been sent it (`passed`), or instead."""
+        self._on_command = (command.encode(), action, passed)
 
     def at(self, octets: int, action: Action) -> None:
         """Calls `action(session)` once, when `octets` have gone down. To be said before they have."""
@@ -129,6 +134,11 @@ class Proxy(Listener):
             _act(self._actions, self.down, session)
 
     def _pass_up(self, session: Session, server: socket.socket, data: bytes) -> None:
+        if self._on_command and (at := (b"\n" + data).find(b"\n" + self._on_command[0])) >= 0:
+            (_, action, passed), self._on_command = self._on_command, None
+            server.sendall(data if passed else data[:at])
+            action(session)
+            return
         while data and not session.cut:
             part = data[: self._up_actions[0][0] - self.up] if self._up_actions else data
             server.sendall(part)

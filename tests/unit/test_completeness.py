@@ -13,7 +13,7 @@ YES, NO, UNRELIABLE = Complete.YES, Complete.NO, Complete.UNRELIABLE_SIZES
 
 
 def agree(listed: int, announced: int | None, octets: int, pairs: int) -> bool:
-    return Sizes(listed, announced).agree(octets, lambda: pairs)
+    return Sizes(listed, announced).agree(octets, lambda: (pairs, 0))
 
 
 @pytest.mark.parametrize("stored", [b"a\nb\n", b"a\nb", b"", b"\n", b"one line", b"\n\n\n"])
@@ -36,7 +36,7 @@ def test_any_message_fits_its_honest_sizes(lines: list[bytes]) -> None:
 @given(st.integers(1, 10_000), st.integers(0, 300), st.integers(1, 10_000))
 def test_a_shorter_copy_never_fits(octets: int, pairs: int, more: int) -> None:
     """A truncated message is shorter than was said, and no counting is longer than the message."""
-    assert max(countings(octets, min(pairs, octets // 2))) == octets
+    assert max(countings(octets, (min(pairs, octets // 2), 0))) == octets
     assert not agree(octets + more, None, octets, min(pairs, octets // 2))
 
 
@@ -45,13 +45,25 @@ def test_both_named_sizes_must_fit() -> None:
     assert not agree(100, 90, 100, 3) and not agree(0, 100, 100, 3)
 
 
+@pytest.mark.parametrize("stored", [b"a\nb\n", b"a\nb", b"\n", b"\n\n\n"])
+def test_both_countings_of_a_server_of_lf_are_honest(stored: bytes) -> None:
+    """The wire has LF throughout, and a last line end which the store may lack."""
+    wire = stored if stored.endswith(b"\n") else stored + b"\n"
+    for listed in (len(stored), len(wire), len(stored.replace(b"\n", b"\r\n"))):
+        assert Sizes(listed, None).agree(len(wire), lambda: (0, wire.count(b"\n"))), (stored, listed)
+
+
+def test_a_bare_lf_between_crlf_counts_for_one_octet() -> None:
+    assert not Sizes(11, None).agree(10, lambda: (2, 1))
+
+
 def test_line_ends_are_counted_only_when_needed() -> None:
     assert Sizes(100, 100).agree(100, lambda: pytest.fail("asked"))
 
 
 def test_one_fitting_size_is_enough_to_prefer_a_copy() -> None:
-    assert Sizes(0, 100).fits_any(100, lambda: 3) and Sizes(97, 5).fits_any(100, lambda: 3)
-    assert not Sizes(0, 5).fits_any(100, lambda: 3) and not Sizes(0, None).fits_any(100, lambda: 3)
+    assert Sizes(0, 100).fits_any(100, lambda: (3, 0)) and Sizes(97, 5).fits_any(100, lambda: (3, 0))
+    assert not Sizes(0, 5).fits_any(100, lambda: (3, 0)) and not Sizes(0, None).fits_any(100, lambda: (3, 0))
 
 
 @pytest.mark.parametrize(

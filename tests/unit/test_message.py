@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.parser
 import email.policy
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,6 +65,12 @@ def test_any_octets_can_be_read(octets: bytes) -> None:
 
 
 @given(OCTETS)
+@example(b"From me Mon Jan  5\r\nSubject: x\r\n")
+@example(b"Subject: x\r\nFrom me Mon Jan  5\r\nFrom: y\r\n")
+@example(b" not a continuation\r\nSubject: x\r\n")
+@example(b": no name\r\nSubject: x\r\n")
+@example(b"Subject : no field, and the end\r\nFrom: x\r\n")
+@example(b"Subject: x\ry\r\n z\rFrom: y\n")
 def test_the_fields_are_those_of_the_standard_parser(octets: bytes) -> None:
     parsed = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(octets)
     found, _ = read_headers(octets, NOW)
@@ -228,4 +235,5 @@ def test_the_topmost_received_counts_and_its_last_semicolon() -> None:
 
 
 def test_no_header_at_all() -> None:
-    assert read_headers(b"", NOW) == (Headers(), InternalDate(NOW, DateOrigin.FIRST_SEEN))
+    empty = Headers(fingerprint=hashlib.sha256(b"").hexdigest())
+    assert read_headers(b"", NOW) == (empty, InternalDate(NOW, DateOrigin.FIRST_SEEN))

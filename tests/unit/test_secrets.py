@@ -129,9 +129,11 @@ def test_a_command_that_fails_gives_no_password_even_if_it_printed_one() -> None
 
 
 def shown(error: BaseException) -> str:
-    """Everything Python says of an exception: its chain too, but not our source lines."""
+    """Everything Python says of an exception and of those it shows with it, but not our source lines."""
     lines = traceback.TracebackException.from_exception(error).format()
-    return "".join(line for line in lines if not line.startswith("  File ")) + repr(error) + repr(error.args)
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    said = "".join(line for line in lines if not line.startswith("  File ")) + repr(error) + repr(error.args)
+    return said + (shown(before) if before else "")
 
 
 def test_a_secret_is_three_asterisks(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,12 +161,12 @@ def test_a_refused_password_is_not_repeated(given: str, source: Source) -> None:
 
 
 def test_a_file_that_is_not_text_is_not_shown(tmp_path: Path) -> None:
-    """UnicodeDecodeError holds all of its octets, so it may not even be the error's cause."""
+    """UnicodeDecodeError holds all of the octets, so it may not be shown with the error."""
     (tmp_path / "password").write_bytes(b"hunter2\xff")
     for ref in (SecretRef(file=str(tmp_path / "password")), SecretRef(command=f"cat '{tmp_path}/password'")):
         with pytest.raises(ConfigurationError) as caught:
             resolve(ref, nobody)
-        assert "hunter2" not in shown(caught.value) and caught.value.__cause__ is None
+        assert "hunter2" not in shown(caught.value)
 
 
 def test_a_reference_is_plain_data_without_the_secret() -> None:

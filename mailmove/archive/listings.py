@@ -1,0 +1,154 @@
+"""What an archive remembers of a maildrop's listings: what was there last time, and what may go (design.md section 6).
+
+Strategy: a listing is compared with the places by one temporary table, whatever its length, so nothing here takes time
+that grows with the archive (CROSS JOIN: SQLite then takes the listing first, and finds each entry by index). Questions
+only; what is learned is logged by the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mailmove.archive.catalogue import Catalogue
+from mailmove.archive.records import parse_timestamp
+from mailmove.model import Complete, Digest, MaildropEntry, UniqueId
+
+Identity = tuple[UniqueId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One archived entry that is still listed: what is needed to decide on its deletion.
+
+    `stored`: when its octets first came from this maildrop. `received`: whether they came under this very unique id,
+    and not only by a fingerprint.
+    """
+
+    unique_id: UniqueId
+    listed: int
+    digest: Digest
+    stored: datetime
+    complete: Complete
+    received: bool
+
+
+class Listings:
+    """Questions about one maildrop and the listing of this session."""
+
+    def __init__(self, catalogue: Catalogue, maildrop: str, entries: Sequence[MaildropEntry]) -> None:
+        self._catalogue = catalogue
+        self._name = maildrop
+        connection = catalogue.connection
+        connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS seen (unique_id TEXT, listed INTEGER, PRIMARY KEY (unique_id, listed))"
+            " WITHOUT ROWID"
+        )
+        connection.execute("BEGIN")
+        connection.execute("DELETE FROM temp.seen")
+        rows = {(entry.unique_id, entry.octets) for entry in entries}
+        connection.executemany("INSERT INTO temp.seen VALUES (?, ?)", rows)
+        connection.execute("COMMIT")
+
+    @property
+    def _id(self) -> int:
+        """Asked for each time: a new maildrop gets its row with its first record, after the listing."""
+        return self._catalogue.maildrop_id(self._name)
+
+    @property
+    def before(self) -> int:
+        """How many archived entries the last complete listing had, less those deleted since."""
+        row = self._one("SELECT present FROM maildrops WHERE id = ?", self._id)
+        return int(row[0]) if row else 0
+
+    def still_listed(self) -> int:
+        """How many of them this listing has too."""
+        row = self._one(
+            "SELECT count(*) FROM temp.seen l CROSS JOIN places p ON p.maildrop = ? AND p.unique_id = l.unique_id"
+            " AND p.listed = l.listed WHERE p.present = 1",
+            self._id,
+        )
+        return int(row[0])
+
+    def unfinished(self) -> int:
+        """How many listed entries are archived only by runs that did not come to their end, this one among them."""
+        row = self._one(
+            "SELECT count(*) FROM (SELECT 1 FROM temp.seen l CROSS JOIN places p ON p.maildrop = ? AND p.unique_id ="
+            " l.unique_id AND p.listed = l.listed JOIN runs r ON r.run = p.run WHERE p.counted = 1 AND p.deleted = 0"
+            " GROUP BY p.unique_id, p.listed HAVING max(r.outcome IN ('complete', 'partial')) = 0)",
+            self._id,
+        )
+        return int(row[0])
+
+    def absent(self) -> list[Identity]:
+        """Archived entries that the last complete listing had and this one has not."""
+        rows = self._all(
+            "SELECT DISTINCT unique_id, listed FROM places p WHERE maildrop = ? AND present = 1 AND NOT EXISTS"
+            " (SELECT 1 FROM temp.seen l WHERE l.unique_id = p.unique_id AND l.listed = p.listed)",
+            self._id,
+        )
+        return [(UniqueId(unique_id), listed) for unique_id, listed in rows]
+
+    def back(self) -> list[Identity]:
+        """Archived entries that were not listed the last time and are again."""
+        rows = self._all(
+            "SELECT DISTINCT p.unique_id, p.listed FROM temp.seen l CROSS JOIN places p ON p.maildrop = ?"
+            " AND p.unique_id = l.unique_id AND p.listed = l.listed"
+            " WHERE p.present = 0 AND p.counted = 1 AND p.deleted = 0",
+            self._id,
+        )
+        return [(UniqueId(unique_id), listed) for unique_id, listed in rows]
+
+    def with_fingerprint(self, fingerprint: str, listed: int) -> list[tuple[Digest, UniqueId, int]]:
+        """(digest, unique id, octets of the file) of present places with this header section and size by LIST."""
+        rows = self._all(
+            "SELECT p.digest, p.unique_id, p.octets FROM messages m JOIN places p ON p.digest = m.digest"
+            " WHERE m.fingerprint = ? AND m.damaged = 0 AND p.maildrop = ? AND p.listed = ? AND p.present = 1",
+            fingerprint,
+            self._id,
+            listed,
+        )
+        return [(Digest(digest), UniqueId(unique_id), octets) for digest, unique_id, octets in rows]
+
+    # ---- deletions
+
+    def asked(self) -> list[tuple[Identity, Digest]]:
+        """Deletions that were asked for and never confirmed: their session's QUIT had no answer."""
+        rows = self._all(
+            "SELECT DISTINCT unique_id, listed, digest FROM places WHERE maildrop = ? AND delete_asked > 0", self._id
+        )
+        return [((UniqueId(unique_id), listed), Digest(digest)) for unique_id, listed, digest in rows]
+
+    def has_deleted(self, delete_after: float) -> bool:
+        """Whether an earlier run deleted here under this policy."""
+        row = self._one("SELECT delete_after FROM maildrops WHERE id = ?", self._id)
+        return bool(row) and row[0] == delete_after
+
+    def kept(self) -> list[Kept]:
+        """Every listed entry that is archived and not suspect: entries with an unsettled suspect copy are left out."""
+        rows = self._all(
+            "SELECT p.unique_id, p.listed, p.digest, min(q.time), min(p.complete), max(p.identified_by = 'digest')"
+            " FROM temp.seen l CROSS JOIN places p ON p.maildrop = ?1 AND p.unique_id = l.unique_id"
+            " AND p.listed = l.listed JOIN places q ON q.maildrop = ?1 AND q.digest = p.digest"
+            " WHERE p.deleted = 0 AND p.complete != 'false' AND l.unique_id != '' AND NOT EXISTS"
+            " (SELECT 1 FROM places s WHERE s.maildrop = ?1 AND s.unique_id = p.unique_id AND s.listed = p.listed"
+            " AND s.deleted = 0 AND s.complete = 'false') GROUP BY p.unique_id, p.listed, p.digest",
+            self._id,
+        )
+        return [
+            Kept(UniqueId(u), n, Digest(d), parse_timestamp(time), Complete(complete), bool(received))
+            for u, n, d, time, complete, received in rows
+        ]
+
+    def first_stored(self, digest: Digest) -> datetime | None:
+        """When these octets first came from this maildrop."""
+        row = self._one("SELECT min(time) FROM places WHERE maildrop = ? AND digest = ?", self._id, digest)
+        return parse_timestamp(row[0]) if row and row[0] else None
+
+    def _one(self, query: str, *values: object) -> Any:
+        return self._catalogue.connection.execute(query, values).fetchone()
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._catalogue.connection.execute(query, values).fetchall()
