@@ -29,7 +29,7 @@ from tests.support.client import HOST, fetch_all
 from tests.support.proxy import Proxy, Session
 
 MESSAGES, SMALL = 20, 4
-SAMPLE, AT_ONCE = 40, 4
+SAMPLE, AT_ONCE = 24, 4
 CALLS = (
     "?rename,?renameat,?renameat2,fsync,fdatasync,syncfs,?mkdir,mkdirat,?unlink,unlinkat,?link,linkat,pwrite64,write,"
     "ftruncate"
