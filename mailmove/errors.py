@@ -35,10 +35,6 @@ class ConfigurationError(MailmoveError):
     exit_code = 78
 
 
-class NoUniqueIds(ConfigurationError):
-    """The server has no working UIDL, so messages could not be told apart over runs (RFC 1939 section 7)."""
-
-
 class CertificateRefused(ConfigurationError):
     """The server's certificate could not be verified; nothing was sent. Never retried."""
 

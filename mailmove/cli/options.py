@@ -124,8 +124,8 @@ def find_archive(given: Path | None) -> Path:
         return given
     here = sorted(path for path in Path().glob("*.mailmove") if path.is_dir())
     if len(here) != 1:
-        what = f"{len(here)} *.mailmove folders" if here else "no *.mailmove folder"
-        raise UsageError(f"There are {what} here; name the archive with -a DIR.")
+        what = f"are {len(here)} *.mailmove folders" if here else "is no *.mailmove folder"
+        raise UsageError(f"There {what} here; name the archive with -a DIR.")
     return here[0]
 
 
