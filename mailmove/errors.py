@@ -62,6 +62,10 @@ class TimedOut(ConnectionLost):
     """The peer made no progress for as long as we wait."""
 
 
+class LoginUnanswered(ConnectionLost):
+    """The connection ended where a login was to be answered. Each try may count as one, so it is retried once."""
+
+
 class ProtocolError(MailmoveError):
     """The peer broke the grammar: the connection is dead. Retried once, with window 1."""
 

@@ -2,121 +2,48 @@
 
 Strategy: `Archive` is the one writer, `Reader` anybody else. The writer's every durable step goes through `commit` or
 `append`, which keep the write order: files, names, log, catalogue, and only then does the caller hear of it. Failures
-of the disk become ArchiveError here, so that jobs need to know neither errno nor sqlite3.
+of the disk leave here as ArchiveError (`failures`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import secrets
 import shutil
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from mailmove.archive.catalogue import Advice, Catalogue
-from mailmove.archive.layout import Layout, create, is_archive, read_format, refuse_other_content
+from mailmove.archive.advice import Advice, advice, advise
+from mailmove.archive.catalogue import Catalogue
+from mailmove.archive.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from mailmove.archive.drafts import Draft
+from mailmove.archive.failures import disk_error, disk_errors
+from mailmove.archive.layout import Layout, check_creatable, create, is_archive, read_format
 from mailmove.archive.lock import WriterLock
 from mailmove.archive.log import Log
 from mailmove.archive.projection import Entry, apply
+from mailmove.archive.reader import Reader
 from mailmove.archive.records import Place, Record, encode, event
 from mailmove.archive.recovery import Recovered, Recovery, clear_groups
-from mailmove.archive.state import claim_state, find_state, record_writer
-from mailmove.archive.store import Draft, Store
-from mailmove.errors import ArchiveDamaged, ArchiveError, ArchiveFull, LocalProtocolError, UsageError
+from mailmove.archive.run import Filed, GroupLimits, Received, Run
+from mailmove.archive.state import claim_state, record_writer
+from mailmove.archive.store import Store
+from mailmove.errors import LocalProtocolError
 from mailmove.message import read_headers
-from mailmove.model import Complete, Digest, Headers, InternalDate, MaildropEntry, RunId
+from mailmove.model import Complete, Digest, Headers, MaildropEntry, RunId, UniqueId
 
-__all__ = ["Archive", "Draft", "Filed", "GroupLimits", "Reader", "Received", "is_archive"]
+__all__ = ["Archive", "Draft", "Filed", "GroupLimits", "Reader", "Received", "check_creatable", "is_archive"]
 
 Clock = Callable[[], datetime]
 BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class GroupLimits:
-    """When a group is committed: whichever comes first (design.md section 5)."""
-
-    messages: int = 256
-    octets: int = 16 * 1024 * 1024
-    seconds: float = 2.0
-
-
-@dataclass(slots=True)
-class Received:
-    """One message that came in whole, waiting for its group."""
-
-    entry: MaildropEntry
-    draft: Draft
-    complete: Complete = Complete.YES
-    again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Filed:
-    """One message that is durable now.
-
-    `new`: its octets were not in the archive before, or not sound. `version`: another message has its Message-ID.
-    """
-
-    entry: MaildropEntry
-    place: Place
-    new: bool
-    version: bool
-
-
-@dataclass(slots=True)
-class Run:
-    """The execution in progress: what all its records carry."""
-
-    run: RunId
-    maildrop: str
-    begin: list[Record] = field(default_factory=list)
-    session_start: int = 0
-    seen: Counter[tuple[str, int, Digest]] = field(default_factory=Counter)
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@contextlib.contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turns what the disk and SQLite raise into ArchiveError, naming the place and what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise _disk_error(root, error) from error
-    except sqlite3.Error as error:
-        raise _database_error(root, error) from error
-
-
-def _disk_error(root: Path, error: OSError) -> ArchiveError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ArchiveFull(f"The disk of {root} is full; free some space and run again: nothing stored is lost.")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return ArchiveError(f"{error.filename or root} may not be written: {error.strerror}. Check its owner and mode.")
-    return ArchiveError(f"The disk of {root} failed: {error.strerror or error}. Check the disk, then run again.")
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    """Whether SQLite had no room to write, be it only for the index of the WAL, which a reader needs too."""
-    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
-
-
-def _database_error(root: Path, error: sqlite3.Error) -> ArchiveError:
-    if is_full(error):
-        return ArchiveFull(f"The disk of {root} is full; free some space and run again: nothing stored is lost.")
-    if not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
-        return ArchiveDamaged(
-            f"{root / 'archive.db'} is damaged ({error}); delete it and run again: it is rebuilt from mail/ and log/."
-        )
-    return ArchiveError(f"The catalogue of {root} failed: {error}. Run again; if it persists, delete archive.db.")
 
 
 class Archive:
@@ -172,6 +99,8 @@ class Archive:
         if self.layout.state != self.layout.root:
             (self.layout.root / "archive.db").unlink(missing_ok=True)
         self.recovered = Recovery(self.layout, self._log, self.catalogue, self._clock()).run()
+        if read_checkpoint(self.layout.log) is None:  # so that one that is missing is always damage
+            self._write_checkpoint()
 
     def __enter__(self) -> Self:
         return self
@@ -219,7 +148,11 @@ class Archive:
         """Logs how the run ended; messages of ended runs are never voided again."""
         self.append(self.event("run", event="end", outcome=outcome, counts=counts))
         with disk_errors(self.layout.root):
+            self._write_checkpoint()
             clear_groups(self.layout, self.catalogue)
+
+    def _write_checkpoint(self) -> None:
+        write_checkpoint(self.layout.log, Checkpoint.of(self.id, self.catalogue.position.tree))
 
     def event(self, kind: str, **fields: object) -> Record:
         """A record of this run, for `append`."""
@@ -241,7 +174,7 @@ class Archive:
         try:
             draft.write(data)
         except OSError as error:
-            raise _disk_error(self.layout.root, error) from error
+            raise disk_error(self.layout.root, error) from error
 
     def commit(self, received: Sequence[Received]) -> list[Filed]:
         """Makes a group durable: files, names, log, catalogue, in this order. Acknowledged when it returns (P2)."""
@@ -267,46 +200,24 @@ class Archive:
             headers, date = read_headers(item.draft.headers, now)
             digest = item.draft.digest
             sound = True if digest in here else self.catalogue.is_sound(digest)
-            place = self._place(item, date, now, known=sound is not None)
+            known = sound is not None
+            octets, complete, again = item.draft.octets, item.complete, item.again
+            place = self._run.place(item.entry, digest, octets, date, now, complete=complete, again=again)
+            if known and not again and self._came_before(place):
+                place = replace(place, again=True)
             version = not sound and self._is_version(headers.message_id, digest, ids)
             here.add(digest)
             ids.add(headers.message_id)
             filed.append(Filed(item.entry, place, new=not sound, version=version))
-            entries.append((place.record(known=sound is not None), headers))
+            entries.append((place.record(known=known), headers))
         return filed, entries
 
     def _is_version(self, message_id: str, digest: Digest, here: Collection[str]) -> bool:
         return bool(message_id) and (message_id in here or self.catalogue.has_other(message_id, digest))
 
-    def _place(self, item: Received, date: InternalDate, now: datetime, *, known: bool) -> Place:
-        entry, run = item.entry, self._run
-        place = Place(
-            digest=item.draft.digest,
-            octets=item.draft.octets,
-            listed=entry.octets,
-            complete=item.complete,
-            maildrop=run.maildrop,
-            unique_id=entry.unique_id,
-            run=run.run,
-            time=now,
-            internal_date=date,
-            again=item.again,
-        )
-        again = not item.again and known and self._came_before(place)
-        return replace(place, again=True) if again else place
-
     def _came_before(self, place: Place) -> bool:
-        """Whether this very message at this very entry is recorded already, as often as it came in this session.
-
-        So it is when a damaged message is healed, when an entry without a usable unique id is fetched in every run, and
-        when one of two entries with the same id was stored before the connection broke.
-        """
-        earlier = self.catalogue.places_before(self._run.session_start, place)
-        if not earlier:
-            return False
-        key = (place.unique_id, place.listed, place.digest)
-        self._run.seen[key] += 1
-        return self._run.seen[key] <= earlier
+        """Whether this very message at this very entry is recorded already, as often as it came in this session."""
+        return self._run.came_again(place, self.catalogue.places_before(self._run.session_start, place))
 
     def park(self, unique_id: str, listed: int, cause: str, code: str, text: str) -> None:
         """Logs that the server refused a message; its own words are kept as advice."""
@@ -319,18 +230,7 @@ class Archive:
         """Logs that listed entries are archived messages, as far as a fingerprint tells: (entry, digest, octets)."""
         now, run = self._clock(), self._run
         places = [
-            Place(
-                digest=digest,
-                octets=octets,
-                listed=entry.octets,
-                complete=Complete.YES,
-                maildrop=run.maildrop,
-                unique_id=entry.unique_id,
-                run=run.run,
-                time=now,
-                internal_date=self.catalogue.internal_date(digest),
-                by="fingerprint",
-            )
+            run.place(entry, digest, octets, self.catalogue.internal_date(digest), now, by="fingerprint")
             for entry, digest, octets in entries
         ]
         for start in range(0, len(places), BATCH):
@@ -339,17 +239,14 @@ class Archive:
                 self._append([(place.record(known=True), Headers()) for place in some])
 
     def advice(self, maildrop: str) -> Advice:
-        """What was learned about a maildrop's server."""
+        """What was learned about a maildrop's server, as far as it still counts."""
         with disk_errors(self.layout.root):
-            return self.catalogue.advice(maildrop)
+            return advice(self.catalogue, maildrop, self._clock())
 
-    def advise(self, maildrop: str, **facts: bool) -> None:
+    def advise(self, maildrop: str, *, window_one: bool = False, shrunken: bool | None = None) -> None:
         """Remembers something about a maildrop's server; may be lost."""
         with disk_errors(self.layout.root):
-            before = self.catalogue.advice(maildrop)
-            if (after := replace(before, **facts)) != before:
-                with self.catalogue.transaction():
-                    self.catalogue.write_advice(maildrop, after)
+            advise(self.catalogue, maildrop, self._clock(), window_one=window_one, shrunken=shrunken)
 
     def gone(self, identities: Iterable[tuple[str, int]]) -> None:
         """Logs that listed messages are not on the server any more."""
@@ -365,6 +262,10 @@ class Archive:
             self._append([(record, None) for record in records])
         return first
 
+    def received(self, unique_id: UniqueId, listed: int) -> list[tuple[Digest, Complete]]:
+        """What has come in at this entry in this session, in order."""
+        return self.catalogue.received(self._run.maildrop, unique_id, listed, self._run.session_start)
+
     def amend(self, *places: Place) -> None:
         """Logs what is now known of messages that are in already: the same entries, received again."""
         with disk_errors(self.layout.root):
@@ -379,40 +280,3 @@ class Archive:
             apply(self.catalogue, (Entry(index, record, headers) for index, (record, headers) in numbered))
             self.catalogue.advance(after)
         self._run.begin = []
-
-
-class Reader:
-    """Anybody who only looks: takes no lock, changes nothing."""
-
-    def __init__(self, layout: Layout, archive_id: str) -> None:
-        self.layout = layout
-        self.id = archive_id
-        self.log = Log(layout.log)
-
-    @classmethod
-    def open(cls, root: Path, *, state_dir: Path | None = None) -> Reader:
-        """Raises UsageError if there is no archive, ArchiveTooNew, ArchiveDamaged."""
-        root = root.absolute()
-        if not root.exists():
-            raise UsageError(f"{root} does not exist; name the archive with -a.")
-        form = read_format(root)
-        return cls(Layout(root, find_state(root, form.archive_id, state_dir)), form.archive_id)
-
-    @contextlib.contextmanager
-    def catalogue(self) -> Iterator[Catalogue | None]:
-        """The catalogue as it is now, or None if there is none (it is only a projection)."""
-        if not self.layout.database.exists():
-            yield None
-            return
-        with disk_errors(self.layout.root):
-            catalogue = Catalogue.read(self.layout.database)
-            try:
-                yield catalogue
-            finally:
-                catalogue.close()
-
-
-def check_creatable(root: Path) -> None:
-    """Raises UsageError if an archive cannot be made at `root` because something else is there."""
-    if not is_archive(root):
-        refuse_other_content(root)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from mailmove.archive import Reader, is_full
+from mailmove.archive import Reader
 from mailmove.archive.catalogue import Catalogue
+from mailmove.archive.checkpoint import Checkpoint, read_checkpoint
+from mailmove.archive.failures import is_full
 from mailmove.archive.layout import SHARD
 from mailmove.archive.log import Line, Position
+from mailmove.archive.merkle import Tree
 from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
 from mailmove.archive.records import decode
 from mailmove.archive.store import group_files, hash_file, read_group
@@ -26,6 +29,7 @@ from mailmove.errors import ArchiveDamaged
 from mailmove.model import Digest, Headers
 
 BATCH = 1000
+OWN = "log/checkpoint"
 _NAME = re.compile(r"[0-9a-f]{64}\.eml")
 
 COMPARED = {
@@ -65,7 +69,15 @@ class Finding:
 class Audit:
     """One verification. `proven(octets)` is told of each file that was found sound."""
 
-    def __init__(self, reader: Reader, proven: Callable[[int], None], check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        proven: Callable[[int], None],
+        check: Callable[[], None],
+        since: Mapping[str, Checkpoint] | None = None,
+    ) -> None:
+        """`since`: checkpoints from elsewhere that the log must extend, by what they are called."""
+        self._checkpoints = dict(since or {})
         self._reader = reader
         self._layout = reader.layout
         self._proven = proven
@@ -75,7 +87,9 @@ class Audit:
 
     def run(self, begin: Callable[[int, int], None]) -> Iterator[Finding]:
         """Yields findings; `begin(messages, octets)` is told the size of the work once it is known."""
+        yield from self._own_checkpoint()  # first, since the log may grow meanwhile
         yield from self._log_and_catalogue()
+        yield from self._beyond_the_log()
         messages, octets = self._expected.connection.execute("SELECT messages, octets FROM totals").fetchone()
         begin(messages, octets)
         yield from self._files()
@@ -98,7 +112,7 @@ class Audit:
         catalogue.connection.execute("BEGIN")
         end = catalogue.position
         yield from self._project(end.records)
-        if self._read != end:
+        if self._read != (end if end.tree.is_whole else replace(end, edge=self._read.edge)):
             known = f"the catalogue has read {end.records} records to octet {end.octets} of segment {end.segment}"
             yield Finding("log", self._name(end), f"is shorter than, or other than, it was: {known}")
             return
@@ -122,6 +136,7 @@ class Audit:
             while batch := list(islice(lines, BATCH)):
                 self._check()
                 yield from self._take_in(batch)
+                yield from self._hold_against_checkpoints(batch)
                 self._read = batch[-1].end
         except ArchiveDamaged as error:
             yield Finding("log", str(self._layout.log), str(error))
@@ -135,6 +150,43 @@ class Audit:
                 except (ArchiveDamaged, *NOT_UNDERSTOOD) as error:
                     reason = f"record {line.index} cannot be understood ({error})"
                     yield Finding("log", self._name(line.end), reason)
+
+    # ---- the log against what it was
+
+    def _own_checkpoint(self) -> Iterator[Finding]:
+        data = read_checkpoint(self._layout.log)
+        if data is None:
+            yield Finding("missing", OWN, "an archive always has one")
+            return
+        try:
+            own = Checkpoint.parse(data)
+        except ValueError as error:
+            yield Finding("damaged", OWN, str(error))
+            return
+        if own.archive_id != self._reader.id or own.text().encode("ascii") != data:
+            yield Finding("damaged", OWN, "it is not what a run of this archive has written")
+        else:
+            self._checkpoints[OWN] = own
+
+    def _hold_against_checkpoints(self, batch: list[Line]) -> Iterator[Finding]:
+        first, last = self._read.records, batch[-1].end.records
+        for name, checkpoint in list(self._checkpoints.items()):
+            if first < checkpoint.size <= last:
+                yield from self._agrees(name, checkpoint, batch[checkpoint.size - first - 1].end.tree)
+
+    def _agrees(self, name: str, checkpoint: Checkpoint, tree: Tree) -> Iterator[Finding]:
+        del self._checkpoints[name]
+        if tree.root != checkpoint.root:
+            reason = f"its first {checkpoint.size:,} records are not those of {name}: the log was altered since"
+            yield Finding("log", "log", reason)
+
+    def _beyond_the_log(self) -> Iterator[Finding]:
+        for name, checkpoint in list(self._checkpoints.items()):
+            if checkpoint.size:
+                reason = f"has {self._read.records:,} records, and had {checkpoint.size:,} by {name}: some were removed"
+                yield Finding("log", "log", reason)
+            else:
+                yield from self._agrees(name, checkpoint, Tree())
 
     def _name(self, position: Position) -> str:
         return f"log/{self._reader.log.path(position.segment).name}"

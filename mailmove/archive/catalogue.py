@@ -7,36 +7,25 @@ written by projection.py only; here are the connection, the log position, the co
 from __future__ import annotations
 
 import contextlib
+import importlib
 import operator
 import sqlite3
-from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import astuple, dataclass
+import threading
+from collections.abc import Container, Iterator
+from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from mailmove.archive.log import Position
 from mailmove.archive.records import Place
-from mailmove.archive.schema import migrations
 from mailmove.model import Complete, DateOrigin, Digest, Headers, InternalDate, MaildropEntry, RunId, UniqueId
+
+SCHEMA_VERSION = 5
+"""How many migrations schema.py has; in the database it is SQLite's user_version."""
 
 NOTHING: tuple[int, ...] = (0, 0, 0, 0)
 NO_COUNTS: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What was learned about a maildrop's server; may be lost.
-
-    `window_one`: it announced PIPELINING and answered wrongly. `shrunken`: its last listing was a tenth of the last but
-    one.
-    """
-
-    window_one: bool = False
-    shrunken: bool = False
 
 
 class Catalogue:
@@ -47,7 +36,6 @@ class Catalogue:
         self._maildrops: dict[str, int] = {}
         self._counts: dict[int, tuple[int, ...]] = {}
         self._totals = NOTHING
-        self._listing: Sequence[MaildropEntry] = ()
 
     @classmethod
     def open(cls, path: Path) -> Catalogue:
@@ -56,8 +44,7 @@ class Catalogue:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if migrations.pending(database := Database(connection)):
-            migrations.apply(database)
+        _migrate(connection)
         return cls(connection)
 
     @classmethod
@@ -72,7 +59,7 @@ class Catalogue:
         """A private one on SQLite's own temporary file, gone when closed: `verify` projects the log into it."""
         connection = sqlite3.connect("", isolation_level=None)
         connection.execute("PRAGMA synchronous = OFF")
-        migrations.apply(Database(connection))
+        _migrate(connection)
         return cls(connection)
 
     def close(self) -> None:
@@ -107,7 +94,7 @@ class Catalogue:
     @property
     def position(self) -> Position:
         row = self.connection.execute(
-            "SELECT records, segment, octets, last_octets, last_hash FROM position"
+            "SELECT records, segment, octets, last_octets, last_hash, edge FROM position"
         ).fetchone()
         return Position(*row)
 
@@ -118,7 +105,7 @@ class Catalogue:
     def advance(self, position: Position) -> None:
         """Records that everything up to `position` is in. Inside a transaction."""
         self.connection.execute(
-            "UPDATE position SET records = ?, segment = ?, octets = ?, last_octets = ?, last_hash = ?",
+            "UPDATE position SET records = ?, segment = ?, octets = ?, last_octets = ?, last_hash = ?, edge = ?",
             astuple(position),
         )
         self.connection.execute(
@@ -227,18 +214,6 @@ class Catalogue:
         )
         return [(unique_id, octets) for unique_id, octets in rows if (unique_id, octets) not in listed]
 
-    def known(self, maildrop: str, entries: Sequence[MaildropEntry]) -> Counter[tuple[UniqueId, int]]:
-        """How many sound places are recorded for each listed (unique id, octets); ids without any are left out."""
-        return Counter(
-            self._listed(
-                "SELECT p.unique_id, p.listed, count(*) FROM listing l CROSS JOIN places p ON p.maildrop = ?1"
-                " AND p.unique_id = l.unique_id AND p.listed = l.listed WHERE p.counted = 1 AND p.deleted = 0"
-                " AND p.digest NOT IN (SELECT digest FROM messages WHERE damaged = 1) GROUP BY 1, 2",
-                maildrop,
-                entries,
-            )
-        )
-
     def place(self, maildrop: str, entry: MaildropEntry, digest: Digest) -> Place:
         """The last thing that is recorded of these octets at this entry, where they are known to be."""
         octets, complete, by, run, time, internal_date, origin = self._one(
@@ -257,24 +232,6 @@ class Catalogue:
             by=by,
         )
 
-    def skipped(self, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], str]:
-        """The reason given by `mailmove skip` for each listed (unique id, octets) that it settled."""
-        return self._listed(
-            "SELECT s.unique_id, s.listed, s.reason FROM listing l CROSS JOIN skips s ON s.maildrop = ?1"
-            " AND s.unique_id = l.unique_id AND s.listed = l.listed WHERE s.digest = ''",
-            maildrop,
-            entries,
-        )
-
-    def parked(self, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], str]:
-        """The cause of each listed (unique id, octets) that is parked."""
-        return self._listed(
-            "SELECT k.unique_id, k.listed, k.cause FROM listing l CROSS JOIN parked k ON k.maildrop = ?1"
-            " AND k.unique_id = l.unique_id AND k.listed = l.listed",
-            maildrop,
-            entries,
-        )
-
     def places_before(self, record: int, place: Place) -> int:
         """How many records before number `record` are of exactly this message at exactly this entry."""
         row = self._one(
@@ -288,6 +245,15 @@ class Catalogue:
         )
         return int(row[0])
 
+    def received(self, maildrop: str, unique_id: UniqueId, listed: int, record: int) -> list[tuple[Digest, Complete]]:
+        """What is recorded at this entry from record number `record` on."""
+        rows = self.connection.execute(
+            "SELECT digest, complete FROM places WHERE maildrop = ? AND unique_id = ? AND listed = ? AND record >= ?"
+            " ORDER BY record",
+            (self.maildrop_id(maildrop), unique_id, listed, record),
+        )
+        return [(Digest(digest), Complete(complete)) for digest, complete in rows]
+
     def internal_date(self, digest: Digest) -> InternalDate:
         """The earliest date of a message's places."""
         time, origin = self._one(
@@ -296,46 +262,28 @@ class Catalogue:
         )
         return InternalDate(datetime.fromisoformat(time), DateOrigin(origin))
 
-    def advice(self, maildrop: str) -> Advice:
-        row = self._one("SELECT window_one, shrunken FROM maildrop_advice WHERE maildrop = ?", maildrop)
-        return Advice(*map(bool, row)) if row else Advice()
-
-    def write_advice(self, maildrop: str, advice: Advice) -> None:
-        """Inside a transaction."""
-        self.connection.execute("INSERT OR REPLACE INTO maildrop_advice VALUES (?, ?, ?)", (maildrop, *astuple(advice)))
-
     def unreliable_sizes(self, maildrop: str) -> bool:
         """Whether this maildrop's server was found to list wrong sizes throughout."""
         row = self._one("SELECT unreliable_sizes FROM maildrops WHERE name = ?", maildrop)
         return bool(row and row[0])
 
-    def _listed(self, query: str, maildrop: str, entries: Sequence[MaildropEntry]) -> dict[tuple[UniqueId, int], Any]:
-        """Joins a listing with a table: by a temporary table, since a listing may have 10^5 entries, a table 10^7.
-
-        The queries say CROSS JOIN: SQLite then takes the listing first, and finds each entry in the table by its index.
-        """
-        if not entries or not (number := self.maildrop_id(maildrop)):
-            return {}
-        self._fill_listing(entries)
-        return {(UniqueId(u), int(n)): value for u, n, value in self.connection.execute(query, (number,))}
-
-    def _fill_listing(self, entries: Sequence[MaildropEntry]) -> None:
-        """Once for all the questions about one listing."""
-        if entries is self._listing:
-            return
-        self.connection.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS listing (unique_id TEXT, listed INTEGER, PRIMARY KEY (unique_id, listed))"
-            " WITHOUT ROWID"
-        )
-        self.connection.execute("BEGIN")
-        self.connection.execute("DELETE FROM temp.listing")
-        rows = {(entry.unique_id, entry.octets) for entry in entries}
-        self.connection.executemany("INSERT INTO temp.listing VALUES (?, ?)", rows)
-        self.connection.execute("COMMIT")
-        self._listing = entries
-
     def _one(self, query: str, *values: object) -> Any:
         return self.connection.execute(query, values).fetchone()
+
+
+def prepare() -> None:
+    """Loads what only making a catalogue needs, beside whatever the caller waits for meanwhile."""
+    threading.Thread(target=importlib.import_module, args=("mailmove.archive.schema",)).start()
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Makes or brings up to date the tables. What does it is imported only where there is something to do."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_VERSION:
+        return
+    from mailmove.archive.schema import migrate
+
+    migrate(connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:

@@ -90,6 +90,12 @@ def is_archive(root: Path) -> bool:
     return (root / "FORMAT").is_file()
 
 
+def check_creatable(root: Path) -> None:
+    """Raises UsageError if an archive cannot be made at `root` because something else is there."""
+    if not is_archive(root):
+        refuse_other_content(root)
+
+
 def create(root: Path) -> Format:
     """Makes `root` an archive: the folder (and its missing parents) and FORMAT, durable when this returns.
 
@@ -173,6 +179,9 @@ log/      what happened, one JSON object a line, oldest first; segments 00000001
           "intend" these messages are about to be sent to a mailbox of another server ("target", "mailbox")
           "deliver"  that server has this message, as number "uid" of its mailbox ("uidvalidity")
           "run"    a run began or ended, with its counts
+          checkpoint: the archive's id, how many lines there are, and one hash over all of them (the root of their
+          Merkle tree by RFC 6962; a leaf is sha256 of a zero octet and the line). Keep a copy elsewhere: it proves
+          later that nothing before it was changed (mailmove verify --since COPY)
 archive.db  an SQLite database made from mail/ and log/, for quick look-ups. If deleted, the next run rebuilds it.
 tmp/ quarantine/ lock FORMAT   needed by mailmove only
 

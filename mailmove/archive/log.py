@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailmove.archive.durable import sync_directory, sync_file, write_all
+from mailmove.archive.merkle import Tree
 from mailmove.errors import ArchiveDamaged, ArchiveError
 
 SEGMENT_LIMIT = 64 * 1024 * 1024
@@ -27,7 +28,8 @@ READ_BLOCK = 1 << 20
 class Position:
     """How far somebody has read: `records` lines, the last of which ends at `octets` in `segment`.
 
-    `last_octets` and `last_hash` (sha256, hex) are those of that last line without its LF.
+    `last_octets` and `last_hash` (sha256, hex) are those of that last line without its LF; `edge` is the right edge of
+    the Merkle tree over all of them (merkle.py).
     """
 
     records: int = 0
@@ -35,6 +37,11 @@ class Position:
     octets: int = 0
     last_octets: int = 0
     last_hash: str = ""
+    edge: bytes = b""
+
+    @property
+    def tree(self) -> Tree:
+        return Tree(self.records, self.edge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class Log:
             self._sync(fd, fresh)
         finally:
             os.close(fd)
-        return _behind(lines, after, segment, offset)
+        return _after(after, [line[:-1] for line in lines], segment, offset + sum(map(len, lines)))
 
     def _room(self, after: Position) -> tuple[int, int]:
         return (after.segment + 1, 0) if after.octets >= self._limit else (after.segment, after.octets)
@@ -126,7 +133,7 @@ class Log:
                 continue
             start = position.octets if segment == position.segment else 0
             for data, offset in _lines(self.path(segment), start):
-                end = Position(end.records + 1, segment, offset, len(data), hashlib.sha256(data).hexdigest())
+                end = _after(end, [data], segment, offset)
                 yield Line(end.records - 1, data, end)
             complete = end.octets if end.segment == segment else start
             if complete < octets and segment < max(segments):
@@ -164,10 +171,10 @@ class Log:
         return line[-1:] == b"\n" and hashlib.sha256(line[:-1]).hexdigest() == position.last_hash
 
 
-def _behind(lines: Sequence[bytes], after: Position, segment: int, offset: int) -> Position:
-    last = lines[-1][:-1]
-    end = offset + sum(map(len, lines))
-    return Position(after.records + len(lines), segment, end, len(last), hashlib.sha256(last).hexdigest())
+def _after(before: Position, lines: Sequence[bytes], segment: int, offset: int) -> Position:
+    """The position behind these lines, without their LF, the last of which ends at `offset`."""
+    tree, last = before.tree.extended(lines), lines[-1]
+    return Position(tree.size, segment, offset, len(last), hashlib.sha256(last).hexdigest(), tree.edge)
 
 
 def _lines(path: Path, start: int) -> Iterator[tuple[bytes, int]]:

@@ -9,7 +9,7 @@ not grow with the archive. Runs under the writer's lock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
@@ -17,6 +17,7 @@ from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.durable import sync_directory, sync_file, write_durably
 from mailmove.archive.layout import Layout
 from mailmove.archive.log import Line, Log, Position
+from mailmove.archive.merkle import Tree
 from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
 from mailmove.archive.records import Record, checked_digest, decode, encode, event
 from mailmove.archive.store import group_files, read_group, read_head, sound
@@ -52,6 +53,7 @@ class Recovery:
     def run(self) -> Recovered:
         """Raises ArchiveDamaged if the log is shorter than, or other than, the catalogue knows; OSError."""
         self._compare_log()
+        self._grow_tree()
         end = self._take_in()
         self._quarantine_torn_line(end)
         self._void(end)
@@ -71,6 +73,15 @@ class Recovery:
                 raise _damaged_log(self._log.path(number), f"has {on_disk.get(number, 0)} octets instead of {octets}")
         if not self._log.holds(self._start):
             raise _damaged_log(self._log.path(self._start.segment), "holds other records than were written")
+
+    def _grow_tree(self) -> None:
+        """A catalogue from before there was a tree: the log is read once."""
+        if self._start.tree.is_whole:
+            return
+        tree = Tree().extended(line.data for line in islice(self._log.read(), self._start.records))
+        self._start = replace(self._start, edge=tree.edge)
+        with self._catalogue.transaction():
+            self._catalogue.advance(self._start)
 
     # ---- (c, d, e) records beyond: checked against their files, made durable, catalogued
 

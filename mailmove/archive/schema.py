@@ -7,6 +7,8 @@ next run nicer and may be lost. A migration is never edited once released; a cha
 
 from __future__ import annotations
 
+import sqlite3
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("mailmove-catalogue")
@@ -158,3 +160,28 @@ def m003_listings_and_deletions(db: Database) -> None:
             maildrop TEXT PRIMARY KEY, window_one INTEGER NOT NULL, shrunken INTEGER NOT NULL) WITHOUT ROWID;
         """
     )
+
+
+@migrations()
+def m004_when_a_server_lied(db: Database) -> None:
+    db.executescript(
+        """
+        -- maildrop_advice: when window_one was learned, since a server may have been mended since
+        ALTER TABLE maildrop_advice ADD COLUMN lied TEXT NOT NULL DEFAULT '';
+        """
+    )
+
+
+@migrations()
+def m005_merkle_tree(db: Database) -> None:
+    db.executescript(
+        """
+        -- position: the right edge of the log's Merkle tree (RFC 6962), 32 octets a hash; empty: not computed yet
+        ALTER TABLE position ADD COLUMN edge BLOB NOT NULL DEFAULT x'';
+        """
+    )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Applies what this database has not had yet."""
+    migrations.apply(Database(connection))

@@ -1,8 +1,8 @@
 """Message files: drafts in tmp/, then a group of them made durable under their final names (design.md section 5).
 
-Strategy: a draft is hashed while it is received; no file gets its final name before its octets are synced. The file
-`tmp/<run>.group` lists the digests about to be renamed, so that after a crash a file without a log record is known to
-be a leftover of ours. Steps 1 to 4 of the write order are here; log and catalogue are not this module's business.
+Strategy: no file gets its final name before its octets are synced. The file `tmp/<run>.group` lists the digests about
+to be renamed, so that after a crash a file without a log record is known to be a leftover of ours. Steps 1 to 4 of the
+write order are here and in drafts.py; log and catalogue are not this module's business.
 """
 
 from __future__ import annotations
@@ -15,77 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mailmove.archive.drafts import Draft, Writer
 from mailmove.archive.durable import FileSyncer, Syncer, SystemSyncer, choose_syncer, write_all
 from mailmove.archive.layout import SHARD, Layout
 from mailmove.archive.records import checked_digest
 from mailmove.message import HEADER_LIMIT, header_section
 from mailmove.model import Digest, RunId
 
-READ_BLOCK = 1 << 20
 T = TypeVar("T")
 
 
 def _nothing() -> Any:
     return None
-
-
-class Draft:
-    """One message on its way in: a file in tmp/ and a running sha256. `syncer` is the way to make it durable."""
-
-    def __init__(self, name: str, syncer: Syncer) -> None:
-        self.name = name
-        self.syncer = syncer
-        self.octets = 0
-        self.digest = Digest("")
-        self._hash = hashlib.sha256()
-        self._head = b""
-        self._section: bytes | None = None
-        self.fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o444)
-
-    @property
-    def path(self) -> Path:
-        return Path(self.name)
-
-    def write(self, data: bytes) -> None:
-        """The next octets of the message. Raises OSError."""
-        write_all(self.fd, data)
-        self._hash.update(data)
-        self.octets += len(data)
-        if self._section is None and len(self._head) < HEADER_LIMIT:
-            self._head += data[: HEADER_LIMIT - len(self._head)]
-            self._section = header_section(self._head)
-
-    def finish(self) -> None:
-        """All octets are in: `digest` is known from here on. It stays open if it must be synced by itself."""
-        self.digest = Digest(self._hash.hexdigest())
-        if not self.syncer.keeps_open:
-            self.close()
-
-    @property
-    def headers(self) -> bytes:
-        """The header section, or as much of the message as is looked for it."""
-        return self._head if self._section is None else self._section
-
-    def line_ends(self) -> tuple[int, int]:
-        """How many line ends are CRLF, and how many a bare LF: servers differ in how they count them."""
-        pairs, feeds, last = 0, 0, b""
-        with self.path.open("rb", buffering=0) as file:
-            while block := file.read(READ_BLOCK):
-                pairs += block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
-                feeds += block.count(b"\n")
-                last = block[-1:]
-        return pairs, feeds - pairs
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def discard(self) -> None:
-        """The message is not wanted after all."""
-        self.close()
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
 
 
 class Store:
@@ -96,6 +37,7 @@ class Store:
         self._run = run
         self._syncer: Syncer = syncer or choose_syncer(layout.root)
         self._retired: list[Syncer] = []
+        self._writer = Writer()
         self._drafts = 0
         self._tmp, self._mail = layout.tmp, layout.mail
         self._shards: dict[str, Path] = {}
@@ -113,6 +55,8 @@ class Store:
     def finish(self, draft: Draft) -> None:
         """All octets of a draft are in."""
         draft.finish()
+        if draft.waits:
+            self._writer.hand(draft)
 
     def settle(self, drafts: Sequence[Draft], meanwhile: Callable[[], T] = _nothing) -> T:
         """Makes finished drafts durable under their final names: steps 1 to 4 of the write order. Raises OSError.
@@ -121,6 +65,9 @@ class Store:
         the first of them was begun with: it has seen every error since, and a syncfs covers those begun after a change.
         """
         syncer = drafts[0].syncer
+        self._writer.wait()
+        if failure := next((draft.failure for draft in drafts if draft.failure), None):
+            raise failure
         group = self._write_group(draft.digest for draft in drafts)
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="mailmove-settle") as disk:
@@ -143,6 +90,7 @@ class Store:
             self._syncer = FileSyncer()
 
     def close(self) -> None:
+        self._writer.close()
         for syncer in (self._syncer, *self._retired):
             syncer.close()
 

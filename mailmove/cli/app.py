@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mailmove import __version__
-from mailmove.cli import demo, migrate, pull, replay, skip, status, verify
+from mailmove.cli import checkpoint, demo, migrate, pull, replay, skip, status, verify
 
 app = typer.Typer(
     name="mailmove",
@@ -43,3 +43,4 @@ app.command(name="migrate", epilog=migrate.EPILOG)(migrate.migrate)
 app.command(name="verify", epilog=verify.EPILOG)(verify.verify)
 app.command(name="status", epilog=status.EPILOG)(status.status)
 app.command(name="skip", epilog=skip.EPILOG)(skip.skip)
+app.command(name="checkpoint", epilog=checkpoint.EPILOG)(checkpoint.checkpoint)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mailmove.cli import options
 from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
@@ -21,18 +18,12 @@ EPILOG = (
 
 
 def migrate(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="pop3s://USER@HOST[:PORT], or pop3://… with STLS")],
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="imaps://USER@HOST[:PORT], or imap://… with STARTTLS")
-    ],
-    archive: Annotated[
-        Path | None, typer.Option("-a", "--archive", metavar="DIR", help="The archive. Default: ./USER@HOST.mailmove")
-    ] = None,
+    source: options.Source,
+    target: options.Target,
+    archive: options.NewArchive = None,
     mailbox: options.Mailbox = "INBOX",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Pull and send the first N messages that are left to do.")
-    ] = None,
+    dry_run: options.DryRun = False,
+    limit: options.Limit = None,
     seen: options.Seen = "older-than=14",
     skip_present: options.SkipPresent = None,
     keep_duplicates: options.KeepDuplicates = False,
@@ -40,24 +31,12 @@ def migrate(
     resend_uncertain: options.ResendUncertain = False,
     redeliver_missing: options.RedeliverMissing = False,
     ignore_missing: options.IgnoreMissing = False,
-    source_password_env: Annotated[
-        str, typer.Option(metavar="NAME", help="The source's password is in this environment variable.")
-    ] = "",
-    source_password_file: Annotated[
-        str, typer.Option(metavar="FILE", help="The source's password is in this file.")
-    ] = "",
-    source_password_command: Annotated[
-        str, typer.Option(metavar="CMD", help="This command prints the source's password.")
-    ] = "",
-    target_password_env: Annotated[
-        str, typer.Option(metavar="NAME", help="The target's password is in this environment variable.")
-    ] = "",
-    target_password_file: Annotated[
-        str, typer.Option(metavar="FILE", help="The target's password is in this file.")
-    ] = "",
-    target_password_command: Annotated[
-        str, typer.Option(metavar="CMD", help="This command prints the target's password.")
-    ] = "",
+    source_password_env: options.PasswordEnv = "",
+    source_password_file: options.PasswordFile = "",
+    source_password_command: options.PasswordCommand = "",
+    target_password_env: options.PasswordEnv = "",
+    target_password_file: options.PasswordFile = "",
+    target_password_command: options.PasswordCommand = "",
     source_token_command: options.TokenCommand = "",
     target_token_command: options.TokenCommand = "",
     source_auth: options.Auth = AuthMethod.AUTO,
@@ -75,11 +54,9 @@ def migrate(
     session_bytes: options.SessionBytes = 0,
     max_rate: options.MaxRate = 0.0,
     patience: options.Patience = 900.0,
-    maildrop: Annotated[
-        str, typer.Option(metavar="NAME", help="Name the source mailbox; survives a rename of the host.")
-    ] = "",
+    maildrop: options.MaildropName = "",
     target_name: options.TargetName = "",
-    create: Annotated[bool, typer.Option("--create", help="Make the default archive even without a terminal.")] = False,
+    create: options.Create = False,
     wait: options.Wait = 0.0,
     state_dir: options.StateDir = None,
     take_over: options.TakeOver = False,

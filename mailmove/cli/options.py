@@ -1,4 +1,8 @@
-"""Options that several commands share, and what they mean."""
+"""Arguments and options that several commands share, and what they mean.
+
+Strategy: one type for each, so that an option reads and behaves the same in every command that has it; defaults stand
+in the commands. `--source-` and `--target-` before a name only say whose it is. What only one command has is its own.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,21 @@ from mailmove.model import AuthMethod
 if TYPE_CHECKING:
     from mailmove.model import Maildrop, SecretRef
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="pop3s://USER@HOST[:PORT], or pop3://… with STLS, like pop3s://me@gmx.de@pop.gmx.net"
+    ),
+]
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="imaps://USER@HOST[:PORT], or imap://… with STARTTLS")]
 ArchiveOption = Annotated[
     Path | None,
     typer.Option("-a", "--archive", metavar="DIR", help="The archive. Default: the only *.mailmove folder here."),
 ]
+NewArchive = Annotated[
+    Path | None, typer.Option("-a", "--archive", metavar="DIR", help="The archive. Default: ./USER@HOST.mailmove")
+]
+Create = Annotated[bool, typer.Option("--create", help="Make the default archive even without a terminal.")]
 StateDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where archive.db and the lock live, for an archive on a network file system."),
@@ -26,11 +41,19 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, and no 
 ProgressStyle = Annotated[
     str, typer.Option("--progress", metavar="auto|json", help="How to show progress on stderr; json is for programs.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
+Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="Only the first N messages left to do.")]
+MaildropName = Annotated[
+    str, typer.Option(metavar="NAME", help="Name the source mailbox; survives a rename of the host.")
+]
 Wait = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for an archive that is in use.")]
 Auth = Annotated[
     AuthMethod,
     typer.Option(help="How to log in. auto: the best the server announces; cram-md5 and apop only if asked for."),
 ]
+PasswordEnv = Annotated[str, typer.Option(metavar="NAME", help="The password is in this environment variable.")]
+PasswordFile = Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")]
+PasswordCommand = Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")]
 TokenCommand = Annotated[
     str, typer.Option(metavar="CMD", help="This command prints an OAuth 2 token; it is run anew for each login.")
 ]
@@ -150,3 +173,6 @@ def secret_ref(env: str, file: str, command: str, token_command: str, whose: str
         names = f"{', '.join(ways)} and --{whose}token-command"
         raise UsageError(f"Give one of {names}, not several.")
     return SecretRef(env, file, command, token_command)
+
+
+GroupMessages = Annotated[int, typer.Option(min=1, hidden=True)]

@@ -6,12 +6,17 @@ import contextlib
 import json
 import sys
 import traceback
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import typer
 
 from mailmove.errors import ConnectionLost, HostUnreachable, Interrupted, MailmoveError, TryLater, UsageError
+
+if TYPE_CHECKING:
+    from mailmove.jobs.report import JobReport
+
+Told = TypeVar("Told", bound="JobReport")
 
 INTERRUPTED = "Interrupted. Everything reported as stored is safe; run the same command again to resume."
 BUG = 1
@@ -72,6 +77,17 @@ def printable(text: str) -> str:
 
 def print_json(document: object) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+def conclude(report: Told, text: Callable[[Told], str], *, as_json: bool, quiet: bool) -> NoReturn:
+    """Tells how a run ended, as JSON or as `text` has it, and leaves; a quiet one says nothing when all is well."""
+    if report.error is not None:
+        say_failure(report.error)
+    if as_json:
+        print_json(report.as_dict())
+    elif not (quiet and report.exit_code == 0):
+        print(text(report))
+    leave(report.exit_code)
 
 
 def leave(code: int) -> NoReturn:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mailmove.cli import options
-from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
+from mailmove.cli.outcome import conclude, errors_told
 from mailmove.model import AuthMethod
 
 if TYPE_CHECKING:
@@ -18,24 +16,13 @@ EPILOG = "Example: mailmove pull pop3s://me@gmx.de@pop.gmx.net -a ~/mail.mailmov
 
 
 def pull(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="pop3s://USER@HOST[:PORT], or pop3://… with STLS, like pop3s://me@gmx.de@pop.gmx.net"
-        ),
-    ],
-    archive: Annotated[
-        Path | None, typer.Option("-a", "--archive", metavar="DIR", help="The archive. Default: ./USER@HOST.mailmove")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pulled, and change nothing.")] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Pull the first N messages not yet archived.")
-    ] = None,
-    password_env: Annotated[
-        str, typer.Option(metavar="NAME", help="The password is in this environment variable.")
-    ] = "",
-    password_file: Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")] = "",
-    password_command: Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")] = "",
+    source: options.Source,
+    archive: options.NewArchive = None,
+    dry_run: options.DryRun = False,
+    limit: options.Limit = None,
+    password_env: options.PasswordEnv = "",
+    password_file: options.PasswordFile = "",
+    password_command: options.PasswordCommand = "",
     token_command: options.TokenCommand = "",
     auth: options.Auth = AuthMethod.AUTO,
     ca_file: options.CaFile = None,
@@ -43,10 +30,8 @@ def pull(
     client_cert: options.ClientCert = None,
     allow_plaintext: options.AllowPlaintext = False,
     timeout: options.Timeout = 60.0,
-    maildrop: Annotated[
-        str, typer.Option(metavar="NAME", help="Name the mailbox; survives a rename of the host.")
-    ] = "",
-    create: Annotated[bool, typer.Option("--create", help="Make the default archive even without a terminal.")] = False,
+    maildrop: options.MaildropName = "",
+    create: options.Create = False,
     wait: options.Wait = 0.0,
     state_dir: options.StateDir = None,
     take_over: options.TakeOver = False,
@@ -58,7 +43,7 @@ def pull(
     max_rate: options.MaxRate = 0.0,
     patience: options.Patience = 900.0,
     wire_log: options.WireLogFile = None,
-    group_messages: Annotated[int, typer.Option(min=1, hidden=True)] = 256,
+    group_messages: options.GroupMessages = 256,
     quiet: options.Quiet = False,
     progress: options.ProgressStyle = "auto",
     as_json: options.Json = False,
@@ -99,19 +84,13 @@ def pull(
             patience=patience,
             group=GroupLimits(messages=group_messages),
         )
-        leave(_run(job, quiet=quiet, style=progress, as_json=as_json, wire_log=wire_log))
+        _run(job, quiet=quiet, style=progress, as_json=as_json, wire_log=wire_log)
 
 
-def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool, wire_log: Path | None) -> int:
+def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool, wire_log: Path | None) -> None:
     from mailmove.cli.context import make_context
     from mailmove.cli.render import pull_report
     from mailmove.jobs.pull import run_pull
 
     report = run_pull(job, make_context(quiet=quiet, style=style, pull=job, wire_log=wire_log))
-    if report.error is not None:
-        say_failure(report.error)
-    if as_json:
-        print_json(report.as_dict())
-    elif not (quiet and report.exit_code == 0):
-        print(pull_report(report))
-    return report.exit_code
+    conclude(report, pull_report, as_json=as_json, quiet=quiet)

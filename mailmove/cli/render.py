@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from mailmove.cli import ids
 from mailmove.cli.outcome import printable
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def skip_command(archive: str, item: ReportedException) -> str:
     """The command to paste that settles an exception."""
     identity = item.digest[:16] if item.kind == "suspect" else item.unique_id
     options = ["-a", archive, "--maildrop", item.maildrop, "--reason", "REASON"]
+    if not ids.can_be_typed(identity):
+        identity, options = ids.escaped(identity), ["--escaped", *options]
     words = [*options, "--", identity] if identity.startswith("-") else [identity, *options]
     return printable(shlex.join(["mailmove", "skip", *words]))
 

@@ -7,15 +7,13 @@ from typing import Annotated
 import typer
 
 from mailmove.cli import options
-from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
+from mailmove.cli.outcome import conclude, errors_told
 
 EPILOG = "Example: mailmove replay imaps://me@new.example -a ~/mail.mailmove --password-env NEW_PASSWORD"
 
 
 def replay(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="imaps://USER@HOST[:PORT], or imap://… with STARTTLS")
-    ],
+    target: options.Target,
     archive: options.ArchiveOption = None,
     mailbox: options.Mailbox = "INBOX",
     maildrop: Annotated[
@@ -24,10 +22,8 @@ def replay(
     all_maildrops: Annotated[
         bool, typer.Option("--all-maildrops", help="Deliver what was pulled from everywhere.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and change nothing.")] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Send the first N messages not yet delivered.")
-    ] = None,
+    dry_run: options.DryRun = False,
+    limit: options.Limit = None,
     seen: options.Seen = "older-than=14",
     skip_present: options.SkipPresent = None,
     keep_duplicates: options.KeepDuplicates = False,
@@ -35,11 +31,9 @@ def replay(
     resend_uncertain: options.ResendUncertain = False,
     redeliver_missing: options.RedeliverMissing = False,
     ignore_missing: options.IgnoreMissing = False,
-    password_env: Annotated[
-        str, typer.Option(metavar="NAME", help="The password is in this environment variable.")
-    ] = "",
-    password_file: Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")] = "",
-    password_command: Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")] = "",
+    password_env: options.PasswordEnv = "",
+    password_file: options.PasswordFile = "",
+    password_command: options.PasswordCommand = "",
     token_command: options.TokenCommand = "",
     ca_file: options.CaFile = None,
     pin: options.Pin = "",
@@ -94,10 +88,4 @@ def replay(
             take_over=take_over,
         )
         report = run_replay(job, make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log))
-        if report.error is not None:
-            say_failure(report.error)
-        if as_json:
-            print_json(report.as_dict())
-        elif not (quiet and report.exit_code == 0):
-            print(replay_report(report))
-        leave(report.exit_code)
+        conclude(report, replay_report, as_json=as_json, quiet=quiet)

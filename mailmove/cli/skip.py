@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mailmove.cli.ids import unescaped
 from mailmove.cli.options import ArchiveOption, Json, StateDir, Wait, find_archive
 from mailmove.cli.outcome import errors_told, print_json, printable
 
@@ -21,6 +22,9 @@ def skip(
     maildrop: Annotated[str, typer.Option(metavar="NAME", help="Which mailbox, where several have this id.")] = "",
     target: Annotated[str, typer.Option(metavar="TARGET", help="Settle a delivery to this target, not the pull.")] = "",
     mailbox: Annotated[str, typer.Option(metavar="NAME", help="Which mailbox of the target.")] = "",
+    escaped: Annotated[
+        bool, typer.Option("--escaped", help="ID has %XX for what cannot be typed, as a report prints such an id.")
+    ] = False,
     state_dir: StateDir = None,
     wait: Wait = 0.0,
     as_json: Json = False,
@@ -35,7 +39,7 @@ def skip(
             raise UsageError("The reason is empty or holds a control character; give one line of text.")
         job = SkipJob(
             find_archive(archive),
-            identity,
+            unescaped(identity) if escaped else identity,
             reason,
             maildrop=maildrop,
             target=_target_name(target),

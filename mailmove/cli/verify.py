@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from mailmove.cli.options import ArchiveOption, Json, ProgressStyle, Quiet, StateDir, find_archive
 from mailmove.cli.outcome import errors_told, leave, print_json
 
@@ -10,6 +15,10 @@ EPILOG = "Example: mailmove verify -a ~/mail.mailmove"
 
 def verify(
     archive: ArchiveOption = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prove that the log extends this earlier checkpoint, kept elsewhere."),
+    ] = None,
     state_dir: StateDir = None,
     quiet: Quiet = False,
     progress: ProgressStyle = "auto",
@@ -28,7 +37,7 @@ def verify(
 
         drawn, stop = drawing.choose(progress, quiet=quiet), Stop()
         context = Context(progress=drawn, ok=stop.ok)
-        report = run_verify(VerifyJob(find_archive(archive), state_dir), context)
+        report = run_verify(VerifyJob(find_archive(archive), state_dir, since), context)
         if as_json:
             print_json(report.as_dict())
         elif not (quiet and report.exit_code == 0):

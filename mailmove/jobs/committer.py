@@ -4,17 +4,34 @@ Strategy: one worker thread makes groups durable, one at a time; whoever receive
 ahead, so memory stays flat. Log and catalogue are handed over with a group: from `start` until `settle` they are the
 worker's, and its caller may only write drafts. What became of a group, good or bad, is told in the caller's thread, in
 order, and before the next one is begun; so nothing is acknowledged before it is durable, and nothing follows a failure.
+Whoever has to wait for it may do something meanwhile, every so often; a group is told of whatever comes of that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 from mailmove.archive import Filed, Received
 
 Commit = Callable[[Sequence[Received]], list[Filed]]
 Acknowledge = Callable[[Sequence[Received], Sequence[Filed]], None]
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What is done every so many seconds of waiting; None: nothing is."""
+
+    do: Callable[[], None] = _nothing
+    every: float | None = None
+
+
+IDLE = Meanwhile()
 
 
 class Committer:
@@ -37,16 +54,31 @@ class Committer:
             self._items, self._result = items, self._worker.submit(commit, items)
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return self._result is None
+
+    @property
     def arrived(self) -> bool:
         """Whether `settle` has something to tell, and at once."""
         return self._result is not None and self._result.done()
 
-    def settle(self) -> None:
-        """Waits for the group that is on its way, if there is one, and tells. Raises ArchiveError if it failed."""
+    def settle(self, meanwhile: Meanwhile = IDLE) -> None:
+        """Waits for the group that is on its way, if there is one, and tells. Raises ArchiveError if it failed.
+
+        What `meanwhile` raises is raised when the group has been told of.
+        """
         if self._result is None:
             return
-        failure = self._result.exception()
-        items, result = self._items, self._result
+        try:
+            while wait((self._result,), meanwhile.every).not_done:
+                meanwhile.do()
+        finally:
+            self._tell(self._result)
+
+    def _tell(self, result: Future[list[Filed]]) -> None:
+        failure = result.exception()
+        items = self._items
         self._items, self._result = (), None
         if failure is not None:
             discard(items)

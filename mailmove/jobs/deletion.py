@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -98,7 +98,7 @@ class Deletion:
 
     # ---- the beginning of a session
 
-    def settle_earlier(self, listings: Listings, listed: set[Key]) -> None:
+    def settle_earlier(self, listings: Listings, listed: Container[Key]) -> None:
         """Deletions whose QUIT had no answer: what is not listed any more is gone, the rest was not deleted."""
         for event, gone in (("confirmed", True), ("withdrawn", False)):
             places = [[*identity, digest] for identity, digest in listings.asked() if (identity not in listed) is gone]

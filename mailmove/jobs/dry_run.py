@@ -57,6 +57,6 @@ def _plan_for_reader(job: PullJob, listing: Sequence[MaildropEntry]) -> PullPlan
     if is_archive(job.archive):
         with Reader.open(job.archive, state_dir=job.state_dir).catalogue() as catalogue:
             if catalogue is not None:
-                known, skips = catalogue.known(name, listing), catalogue.skipped(name, listing)
-                return plan_pull(listing, known, skips, (), job.limit)
+                listings = Listings(catalogue, name, listing)
+                return plan_pull(listing, listings.known(), listings.skipped(), (), job.limit)
     return plan_pull(listing, {}, (), (), job.limit)

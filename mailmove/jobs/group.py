@@ -6,6 +6,9 @@ import time
 
 from mailmove.archive import GroupLimits, Received
 
+EARLY = 4
+"""A group of this part of its size is worth a commit when the disk is idle: the last one is then soon done."""
+
 
 class Group:
     """The open group of a run."""
@@ -31,6 +34,11 @@ class Group:
             or self._octets >= limits.octets
             or time.monotonic() - self._since >= limits.seconds
         )
+
+    @property
+    def worthwhile(self) -> bool:
+        """Whether it is worth a commit of its own, when the disk has nothing else to do."""
+        return len(self._items) * EARLY >= self._limits.messages or self._octets * EARLY >= self._limits.octets
 
     def take(self) -> list[Received]:
         """Empties the group and returns what was in it."""

@@ -3,14 +3,15 @@
 Strategy: only where UIDL is missing, or where nearly all ids have changed while the maildrop has not (a server was
 moved). TOP costs a few per cent of what fetching all would. A fingerprint identifies only when exactly one archived
 place of the last listing and exactly one listed entry have it, with the same size; all else is fetched and decided by
-its octets. What is known only by a fingerprint is never deleted.
+its octets. What is known only by a fingerprint is never deleted. A server that puts the answers to many TOPs on the
+wrong messages would make new mail look archived, so the first one is asked for once more behind them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailmove.archive.listings import Listings
@@ -40,7 +41,7 @@ def identify(
     source: Source, listings: Listings, entries: Sequence[MaildropEntry], listed_ids: set[str]
 ) -> list[Identified]:
     """Asks for the header sections of `entries`, and tells which of them are archived. Raises as Source.heads."""
-    marks = list(_fingerprints(source, entries))
+    marks = _fingerprints(source, entries)
     times = Counter((fingerprint, entry.octets) for entry, fingerprint in marks)
     found = []
     for entry, fingerprint in marks:
@@ -53,17 +54,17 @@ def identify(
     return found
 
 
-def _fingerprints(source: Source, entries: Sequence[MaildropEntry]) -> Iterator[tuple[MaildropEntry, str]]:
-    """(entry, fingerprint); after the first refusal, TOP does not work here, and nothing more is asked."""
-    if not entries:
-        return
-    (_, first), *_ = list(source.heads(entries[:1]))
-    if first is None:
-        return
-    yield entries[0], _fingerprint(first)
-    for entry, head in source.heads(entries[1:]):
-        if head is not None:
-            yield entry, _fingerprint(head)
+def _fingerprints(source: Source, entries: Sequence[MaildropEntry]) -> list[tuple[MaildropEntry, str]]:
+    """(entry, fingerprint); none where TOP is refused at once, or its answers are not in step with what was asked."""
+    first = _marks(source, entries[:1])
+    if not first or len(entries) == 1:
+        return first
+    rest = _marks(source, entries[1:])
+    return [*first, *rest] if _marks(source, entries[:1]) == first else []
+
+
+def _marks(source: Source, entries: Sequence[MaildropEntry]) -> list[tuple[MaildropEntry, str]]:
+    return [(entry, _fingerprint(head)) for entry, head in source.heads(entries) if head is not None]
 
 
 def _fingerprint(octets: bytes) -> str:

@@ -7,11 +7,13 @@ first time: nothing is deleted, and what the archive knows of it stays as it is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mailmove.archive import Archive
 from mailmove.archive.listings import Listings
+from mailmove.errors import ArchiveFull
 from mailmove.jobs import Context, PullJob
 from mailmove.jobs.identify import Identified, all_changed, identify
 from mailmove.jobs.plan import Key, PullPlan, plan_pull
@@ -41,23 +43,25 @@ class Looker:
         self._context = context
         self._name = str(job.maildrop)
 
-    def look(self, source: Source, listing: Sequence[MaildropEntry], attempted: set[Key], limit: int | None) -> View:
-        """Raises what `source.heads` raises, and ArchiveError."""
-        listings = Listings(self._archive.catalogue, self._name, listing)
+    def look(
+        self,
+        source: Source,
+        listing: Sequence[MaildropEntry],
+        listed: Counter[Key],
+        attempted: set[Key],
+        limit: int | None,
+    ) -> View:
+        """`listed` counts the keys of the listing. Raises what `source.heads` raises, and ArchiveError."""
+        listings = Listings(self._archive.catalogue, self._name, listing, listed)
         before, still = listings.before, listings.still_listed()
         shrunken = self._is_shrunken(before, len(listing))
-        plan = self._plan(listing, attempted, limit)
+        plan = plan_pull(listing, listings.known(), listings.skipped(), attempted, limit, listed)
         identified = self._identify(source, listings, plan, all_changed(before, still, len(listing)), listing)
         if identified:
-            plan = self._without(plan, identified, listing, attempted, limit)
+            plan = self._without(plan, identified, listing, listings, attempted, limit)
         if not shrunken:
-            self._remember(listings, before, still)
+            self._remember(listings)
         return View(listing, listings, plan, shrunken)
-
-    def _plan(self, listing: Sequence[MaildropEntry], attempted: set[Key], limit: int | None) -> PullPlan:
-        catalogue = self._archive.catalogue
-        known, skips = catalogue.known(self._name, listing), catalogue.skipped(self._name, listing)
-        return plan_pull(listing, known, skips, attempted, limit)
 
     # ---- without unique ids
 
@@ -80,13 +84,14 @@ class Looker:
         plan: PullPlan,
         identified: Sequence[Identified],
         listing: Sequence[MaildropEntry],
+        listings: Listings,
         attempted: set[Key],
         limit: int | None,
     ) -> PullPlan:
         """The plan again, with what was identified as known. Numbers tell apart what has no id."""
         numbers = {one.entry.number for one in identified}
         rest = [entry for entry in listing if entry.number not in numbers]
-        again = self._plan(rest, attempted, limit)
+        again = plan_pull(rest, listings.known(), listings.skipped(), attempted, limit)
         return replace(again, known=(*plan.known, *(one.entry for one in identified)))
 
     # ---- what the maildrop was last time
@@ -104,9 +109,19 @@ class Looker:
         )
         return True
 
-    def _remember(self, listings: Listings, before: int, still: int) -> None:
+    def _remember(self, listings: Listings) -> None:
         """Logs which archived entries are listed no more, and which are again: changes only."""
-        for ids, back in ((listings.absent() if still != before else [], None), (listings.back(), True)):
+        for ids, back in ((listings.absent(), None), (listings.back(), True)):
             for start in range(0, len(ids), BATCH):
                 some = [list(identity) for identity in ids[start : start + BATCH]]
                 self._archive.append(self._archive.event("gone", maildrop=self._name, back=back, ids=some))
+
+
+def check_space(archive: Archive, plan: PullPlan) -> None:
+    """design.md section 6.2: nothing is retrieved that would not fit."""
+    free = archive.free_octets
+    if plan.space_needed > free:
+        raise ArchiveFull(
+            f"{archive.layout.root} needs {plan.space_needed:,} octets of free space for this pull and has {free:,}; "
+            "free some, or name an archive on another disk with -a. Nothing was retrieved."
+        )

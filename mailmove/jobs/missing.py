@@ -10,14 +10,58 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mailmove.archive import Archive
-from mailmove.archive.deliveries import Delivered
+from mailmove.archive.deliveries import Delivered, MailboxFacts
 from mailmove.archive.records import Record
-from mailmove.jobs import Context
+from mailmove.jobs import Context, ReplayJob
 from mailmove.jobs.journal import Journal
 from mailmove.jobs.reconcile import local_likeness, match, unclaimed
+from mailmove.jobs.replay_report import ReplayReport
 from mailmove.targets import MailboxState, Receipt, Target
 
 BATCH = 500
+
+
+class Losses:
+    """What a mailbox has lost of what was delivered to it: says so, and does about it what the job asks for."""
+
+    def __init__(
+        self, job: ReplayJob, archive: Archive, journal: Journal, context: Context, report: ReplayReport
+    ) -> None:
+        self._job, self._archive, self._journal = job, archive, journal
+        self._context, self._report = context, report
+        self._told = False
+
+    def look(self, target: Target, state: MailboxState) -> None:
+        """Before the plan is made, in each session until there is one. `state` is of the selected mailbox."""
+        report, deliveries = self._report, self._journal.deliveries
+        facts = deliveries.facts()
+        report.at_target, report.delivered_ever = state.messages, facts.delivered
+        if self._job.redeliver_missing and facts.delivered:
+            report.redelivered = forget_missing(target, state, self._archive, self._journal, self._context)
+        if stale := deliveries.stale(state.uidvalidity):
+            self._made_anew(state, stale, facts)
+        elif state.messages < facts.delivered and not self._told:
+            self._told = True
+            self._tell_of_fewer(state.messages, facts.delivered)
+
+    def _made_anew(self, state: MailboxState, stale: int, facts: MailboxFacts) -> None:
+        """So many deliveries went into an earlier incarnation of the mailbox; its owner may have accepted that."""
+        if facts.accepted_uidvalidity == state.uidvalidity:
+            return
+        if self._job.ignore_missing:
+            self._journal.accept(state.uidvalidity)
+            return
+        self._report.missing = stale
+        self._context.progress.note(
+            f"{self._job.mailbox!r} was made anew since {stale:,} messages were delivered to it. What is new is "
+            "delivered; --redeliver-missing sends what is not there, --ignore-missing accepts it."
+        )
+
+    def _tell_of_fewer(self, there: int, delivered: int) -> None:
+        self._context.progress.note(
+            f"{self._job.mailbox!r} holds {there:,} messages, and {delivered:,} were delivered to it: "
+            "some were moved or deleted there. --redeliver-missing would send them again."
+        )
 
 
 def forget_missing(target: Target, state: MailboxState, archive: Archive, journal: Journal, context: Context) -> int:

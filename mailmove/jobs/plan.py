@@ -7,8 +7,9 @@ Strategy: deciding is a function over plain values; acting is jobs/pull.py. A me
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from mailmove.model import MaildropEntry, UniqueId
 
@@ -19,8 +20,8 @@ SPACE_FACTOR = 1.1
 SPACE_MARGIN = 64 * 1024 * 1024
 
 
-def key(entry: MaildropEntry) -> Key:
-    return entry.unique_id, entry.octets
+key: Callable[[MaildropEntry], Key] = itemgetter(1, 2)
+"""The Key of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +51,25 @@ def plan_pull(
     skips: Collection[Key] = (),
     attempted: Collection[Key] = (),
     limit: int | None = None,
+    listed: Mapping[Key, int] | None = None,
 ) -> PullPlan:
     """Sorts a listing into a plan.
 
     `known` counts the recorded places of each key: an id listed n times is known when n places are recorded.
     `attempted` was refused earlier in this run and is not asked for again. `limit` is how many more may be retrieved.
+    `listed`: how often the listing has each key, if that was counted before.
     """
-    listed = Counter(map(key, listing))
-    retrieve: list[MaildropEntry] = []
-    sorted_out: dict[str, list[MaildropEntry]] = {"known": [], "skipped": [], "attempted": []}
-    for entry in listing:
-        where = _reason_not_to(entry, listed, known, skips, attempted)
-        (sorted_out[where] if where else retrieve).append(entry)
+    times = Counter(map(key, listing)) if listed is None else listed
+    if times.items() <= known.items() and all(map(itemgetter(0), times)):
+        return PullPlan(known=tuple(listing))
+    unknown = {identity for identity, n in times.items() if known.get(identity, 0) < n or not identity[0]}
+    new = [entry for entry in listing if key(entry) in unknown]
+    retrieve = [entry for entry in new if key(entry) not in skips and key(entry) not in attempted]
     cut = len(retrieve) if limit is None else max(limit, 0)
     return PullPlan(
         retrieve=tuple(retrieve[:cut]),
+        known=tuple(entry for entry in listing if key(entry) not in unknown),
+        skipped=tuple(entry for entry in new if key(entry) in skips),
         beyond_limit=tuple(retrieve[cut:]),
-        **{name: tuple(entries) for name, entries in sorted_out.items()},
+        attempted=tuple(entry for entry in new if key(entry) not in skips and key(entry) in attempted),
     )
-
-
-def _reason_not_to(
-    entry: MaildropEntry,
-    listed: Mapping[Key, int],
-    known: Mapping[Key, int],
-    skips: Collection[Key],
-    attempted: Collection[Key],
-) -> str:
-    identity = key(entry)
-    if entry.unique_id and known.get(identity, 0) >= listed[identity]:
-        return "known"
-    if identity in skips:
-        return "skipped"
-    return "attempted" if identity in attempted else ""

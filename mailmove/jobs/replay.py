@@ -17,7 +17,7 @@ from mailmove.archive.deliveries import Deliveries, MailboxFacts
 from mailmove.errors import ArchiveDamaged, ArchiveError, ConnectionLost, MailmoveError, ProtocolError, UsageError
 from mailmove.jobs import Context, ReplayJob
 from mailmove.jobs.journal import Journal
-from mailmove.jobs.missing import forget_missing
+from mailmove.jobs.missing import Losses
 from mailmove.jobs.outgoing import SeenPolicy
 from mailmove.jobs.present import Present
 from mailmove.jobs.reconcile import reconcile
@@ -67,9 +67,9 @@ class Replay:
         self._attempts = Attempts()
         self._report = ReplayReport(job.name, "", str(job.archive.absolute()), job.target_name, job.mailbox)
         self._journal = Journal(archive, job.target_name, job.mailbox)
+        self._losses = Losses(job, archive, self._journal, context, self._report)
         self._resent = Resent()
         self._planned = False
-        self._told = False
         self._to_send = 0
         self._handled = 0
         self._tried: set[Digest] = set()
@@ -110,7 +110,7 @@ class Replay:
     def _work(self, target: Target, state: MailboxState) -> None:
         self._settle_open(target, state)
         if not self._planned:
-            self._look_for_missing(target, state)
+            self._losses.look(target, state)
         self._plan(state)
         present = self._present(target, state)
         self._send_all(target, state, present)
@@ -128,29 +128,6 @@ class Replay:
             self._tried.update(row.digest for row in found.uncertain)
             for row in found.uncertain:
                 self._name(Term.UNCERTAIN, row.digest)
-
-    def _look_for_missing(self, target: Target, state: MailboxState) -> None:
-        """Says what the target has lost, and does about it what was asked for."""
-        job, deliveries, report = self._job, self._deliveries, self._report
-        facts = deliveries.facts()
-        report.at_target, report.delivered_ever = state.messages, facts.delivered
-        if job.redeliver_missing and facts.delivered:
-            report.redelivered = forget_missing(target, state, self._archive, self._journal, self._context)
-        stale = deliveries.stale(state.uidvalidity)
-        if stale and job.ignore_missing and facts.accepted_uidvalidity != state.uidvalidity:
-            self._journal.accept(state.uidvalidity)
-        elif stale and facts.accepted_uidvalidity != state.uidvalidity:
-            report.missing = stale
-            self._context.progress.note(
-                f"{job.mailbox!r} was made anew since {stale:,} messages were delivered to it. What is new is "
-                "delivered; --redeliver-missing sends what is not there, --ignore-missing accepts it."
-            )
-        elif not stale and state.messages < facts.delivered and not self._told:
-            self._told = True
-            self._context.progress.note(
-                f"{job.mailbox!r} holds {state.messages:,} messages, and {facts.delivered:,} were delivered to it: "
-                "some were moved or deleted there. --redeliver-missing would send them again."
-            )
 
     # ---- the plan
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
-from mailmove.errors import Interrupted, MailmoveError
-from mailmove.jobs.report import EXIT_CODES, error_dict
-from mailmove.model import Outcome, ReportedException
+from mailmove.errors import Interrupted
+from mailmove.jobs.report import JobReport
+from mailmove.model import Outcome
 
 
 class Term(enum.StrEnum):
@@ -23,42 +23,25 @@ class Term(enum.StrEnum):
 
 
 @dataclass(slots=True)
-class ReplayReport:
+class ReplayReport(JobReport):
     """One run of one replay. `terms` holds all but `pending`, which is what is left.
 
     `missing`: deliveries of a mailbox that was recreated since; `at_target` and `delivered_ever`: messages in the
     mailbox at the beginning of this run, and those we ever delivered there.
     """
 
-    job: str
-    run: str
-    archive: str
     target: str
     mailbox: str
-    outcome: Outcome = Outcome.COMPLETE
+    _: KW_ONLY
     selected: int = 0
     terms: Counter[Term] = field(default_factory=Counter)
     duplicate_content: int = 0
-    suspect: int = 0
     extra_at_target: int = 0
     missing: int = 0
     redelivered: int = 0
     at_target: int = 0
     delivered_ever: int = 0
-    octets: int = 0
-    seconds: float = 0.0
-    sessions: int = 0
-    retries: int = 0
-    dry_run: bool = False
     mailbox_missing: bool = False
-    exceptions: list[ReportedException] = field(default_factory=list)
-    error: MailmoveError | None = None
-
-    @property
-    def exit_code(self) -> int:
-        if self.error is not None:
-            return self.error.exit_code
-        return EXIT_CODES.get(self.outcome, 1)
 
     @property
     def pending(self) -> int:
@@ -96,17 +79,4 @@ class ReplayReport:
 
     def as_dict(self) -> dict[str, object]:
         """The report as one JSON object."""
-        found: dict[str, object] = {
-            "job": self.job,
-            "run": self.run,
-            "archive": self.archive,
-            "target": self.target,
-            "mailbox": self.mailbox,
-            "outcome": self.outcome.value,
-            **self.counts(),
-            "seconds": round(self.seconds, 3),
-            "exceptions": [{k: v for k, v in asdict(item).items() if v} for item in self.exceptions],
-        }
-        if self.dry_run:
-            found["dry_run"] = True
-        return found | ({"error": error_dict(self.error)} if self.error else {})
+        return self._document({"target": self.target, "mailbox": self.mailbox}, {})

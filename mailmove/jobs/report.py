@@ -6,10 +6,11 @@ so that the same numbers stand on the terminal, in the JSON and in the log.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 
-from mailmove.errors import MailmoveError
+from mailmove.errors import Interrupted, MailmoveError
 from mailmove.model import Fate, Outcome, ReportedException
 
 WORST_FIRST = (1, 4, 130, 78, 77, 75, 3, 0)
@@ -19,36 +20,69 @@ EXIT_CODES = {Outcome.COMPLETE: 0, Outcome.PARTIAL: 3, Outcome.INTERRUPTED: 130}
 
 
 @dataclass(slots=True)
-class RunReport:
-    """One run of one pull."""
+class JobReport(ABC):
+    """What every run tells, whatever its job. `octets` came in or went out; `error` is why it ended early."""
 
     job: str
     run: str
     archive: str
-    source: str
-    maildrop: str
+    _: KW_ONLY
     outcome: Outcome = Outcome.COMPLETE
-    listed: int = 0
-    fates: Mapping[Fate, int] = field(default_factory=dict)
     suspect: int = 0
-    deleted: int = 0
-    held_back: int = 0
-    would_delete: int = 0
-    versions: int = 0
     octets: int = 0
     seconds: float = 0.0
     sessions: int = 0
     retries: int = 0
-    archive_created: bool = False
     dry_run: bool = False
     exceptions: list[ReportedException] = field(default_factory=list)
     error: MailmoveError | None = None
 
     @property
     def exit_code(self) -> int:
+        """As the shell gets it (design.md section 8)."""
         if self.error is not None:
             return self.error.exit_code
         return EXIT_CODES.get(self.outcome, 1)
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """The numbers, the terms of the equation first."""
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, object]:
+        """The report as one JSON object."""
+
+    def _document(self, ends: Mapping[str, str], facts: Mapping[str, object]) -> dict[str, object]:
+        """The report as one JSON object. `ends`: what it ran between, the archive apart; `facts`: what only it has."""
+        return {
+            "job": self.job,
+            "run": self.run,
+            "archive": self.archive,
+            **ends,
+            "outcome": self.outcome.value,
+            **self.counts(),
+            "seconds": round(self.seconds, 3),
+            **facts,
+            "exceptions": [{k: v for k, v in asdict(item).items() if v} for item in self.exceptions],
+            **({"dry_run": True} if self.dry_run else {}),
+            **({"error": error_dict(self.error)} if self.error else {}),
+        }
+
+
+@dataclass(slots=True)
+class RunReport(JobReport):
+    """One run of one pull."""
+
+    source: str
+    maildrop: str
+    _: KW_ONLY
+    listed: int = 0
+    fates: Mapping[Fate, int] = field(default_factory=dict)
+    deleted: int = 0
+    held_back: int = 0
+    would_delete: int = 0
+    versions: int = 0
+    archive_created: bool = False
 
     @property
     def adds_up(self) -> bool:
@@ -63,21 +97,8 @@ class RunReport:
 
     def as_dict(self) -> dict[str, object]:
         """The report as one JSON object."""
-        found: dict[str, object] = {
-            "job": self.job,
-            "run": self.run,
-            "archive": self.archive,
-            "source": self.source,
-            "maildrop": self.maildrop,
-            "outcome": self.outcome.value,
-            **self.counts(),
-            "seconds": round(self.seconds, 3),
-            "archive_created": self.archive_created,
-            "exceptions": [{k: v for k, v in asdict(item).items() if v} for item in self.exceptions],
-        }
-        if self.dry_run:
-            found |= {"dry_run": True, "would_delete": self.would_delete}
-        return found | ({"error": error_dict(self.error)} if self.error else {})
+        ends, facts = {"source": self.source, "maildrop": self.maildrop}, {"archive_created": self.archive_created}
+        return self._document(ends, facts) | ({"would_delete": self.would_delete} if self.dry_run else {})
 
 
 def worst(codes: Iterable[int]) -> int:
@@ -90,3 +111,14 @@ def error_dict(error: BaseException) -> dict[str, str]:
     """An error as JSON (design.md section 8)."""
     server_text = error.server_text if isinstance(error, MailmoveError) else ""
     return {"class": type(error).__name__, "message": str(error), "server_text": server_text}
+
+
+def outcome(report: RunReport) -> Outcome:
+    """How a pull ended, by what is in its report."""
+    if isinstance(report.error, Interrupted):
+        return Outcome.INTERRUPTED
+    if report.error is not None:
+        return Outcome.FAILED
+    partial = report.suspect or report.held_back or report.fates.get(Fate.PARKED) or report.fates.get(Fate.PENDING)
+    partial = partial or any(item.kind == "damaged" for item in report.exceptions)
+    return Outcome.PARTIAL if partial else Outcome.COMPLETE

@@ -2,9 +2,10 @@
 
 Strategy: tenacity wraps "reconnect, reconcile, go on", never a single send. Failures are counted in a row, and progress
 starts the count anew, so that a bad line that advances is never given up. What cannot get better by itself is not
-retried: that is what `retryable` on each error says, plus three rules here: a host that was never reached in this run
+retried: that is what `retryable` on each error says, plus four rules here: a host that was never reached in this run
 is a typing mistake or an outage, not a hiccup; a peer that broke the grammar gets one more try, with window 1, unless
-one message is to be blamed for it; a server that asks for patience gets it.
+one message is to be blamed for it; so does a login that was not answered, which may count as one; a server that asks
+for patience gets it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 import tenacity
 
-from mailmove.errors import HostUnreachable, MailmoveError, ProtocolError, TryLater
+from mailmove.errors import HostUnreachable, LoginUnanswered, MailmoveError, ProtocolError, TryLater
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class RetryPolicy:
     longest_wait: float = 30.0
     patience: float = 15 * 60.0
     busy_wait: float = 5.0
+    at_fault_wait: float = 4.0
 
 
 @dataclass(slots=True)
@@ -40,15 +42,17 @@ class Attempts:
     retries: int = 0
     _failures: int = 0
     _broken: int = 0
+    _unanswered: int = 0
+    _at_fault: int = 0
     _waited: float = 0.0
 
     def progress(self) -> None:
         """Something was stored: the count starts anew."""
-        self._failures = 0
+        self._failures = self._at_fault = self._unanswered = 0
         self._waited = 0.0
 
     def forgive(self) -> None:
-        """What broke the connection is known and will not be sent again: the count starts anew."""
+        """What broke the connection is known, and is not asked for without end: the count starts anew."""
         self._failures = self._broken = 0
 
     def worth_retrying(self, error: BaseException) -> bool:
@@ -57,6 +61,10 @@ class Attempts:
         if isinstance(error, HostUnreachable) and not self.reached:
             return False
         at_fault, self.message_at_fault = self.message_at_fault, False
+        self._at_fault += at_fault
+        if isinstance(error, LoginUnanswered):
+            self._unanswered += 1
+            return self._unanswered <= 1
         if isinstance(error, ProtocolError):
             self.window_one = True
             if not at_fault:
@@ -65,7 +73,7 @@ class Attempts:
         if isinstance(error, TryLater):
             return self._waited < self.policy.patience
         self._failures += 1
-        self.window_one |= at_fault and self._failures > 1
+        self.window_one |= self._at_fault > 1
         return self._failures < self.policy.failures_in_a_row
 
     def delay(self, error: BaseException) -> float:
@@ -75,7 +83,12 @@ class Attempts:
             wait = min(wait, max(self.policy.patience - self._waited, 0.0))
             self._waited += max(wait, 0.1)
             return float(wait)
-        return min(self.policy.first_wait * 2.0 ** max(self._failures - 1, 0), self.policy.longest_wait)
+        at_fault = min(self._longer(self._at_fault), self.policy.at_fault_wait)
+        return max(at_fault, min(self._longer(self._failures), self.policy.longest_wait))
+
+    def _longer(self, failures: int) -> float:
+        """Twice as long after each failure in a row."""
+        return self.policy.first_wait * 2.0 ** min(max(failures - 1, 0), 20)
 
     def run(self, session: Callable[[], None], sleep: Callable[[float], None], note: Callable[[str], None]) -> None:
         """Runs `session` until it returns. Raises its last error when that is not worth another try."""

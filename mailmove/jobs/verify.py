@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mailmove.archive import Reader
 from mailmove.archive.audit import Audit, Finding
+from mailmove.archive.checkpoint import Checkpoint
+from mailmove.errors import UsageError
 from mailmove.jobs import Context
 
 SOUND = frozenset({"leftover"})
@@ -17,10 +19,11 @@ SOUND = frozenset({"leftover"})
 
 @dataclass(frozen=True, slots=True)
 class VerifyJob:
-    """Verify an archive."""
+    """Verify an archive. `since`: a file with an earlier checkpoint of it, kept elsewhere."""
 
     archive: Path
     state_dir: Path | None = None
+    since: Path | None = None
 
 
 @dataclass(slots=True)
@@ -58,7 +61,7 @@ class VerifyReport:
 
 
 def run_verify(job: VerifyJob, context: Context) -> VerifyReport:
-    """Reads every file. Raises UsageError (no archive there), ArchiveTooNew, ArchiveDamaged, Interrupted."""
+    """Reads every file. Raises UsageError (no archive, no checkpoint), ArchiveTooNew, ArchiveDamaged, Interrupted."""
     started = time.monotonic()
     report = VerifyReport(str(job.archive.absolute()))
     progress = context.progress
@@ -68,10 +71,24 @@ def run_verify(job: VerifyJob, context: Context) -> VerifyReport:
         report.octets += octets
         progress.done(1, octets)
 
-    audit = Audit(Reader.open(job.archive, state_dir=job.state_dir), proven, context.check)
+    reader = Reader.open(job.archive, state_dir=job.state_dir)
+    since = {str(job.since): _earlier(job.since, reader.id)} if job.since else {}
+    audit = Audit(reader, proven, context.check, since)
     try:
         report.findings.extend(audit.run(lambda messages, octets: progress.begin("verify", messages, octets)))
     finally:
         progress.end()
     report.seconds = time.monotonic() - started
     return report
+
+
+def _earlier(path: Path, archive_id: str) -> Checkpoint:
+    try:
+        checkpoint = Checkpoint.parse(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no checkpoint: {error}. `mailmove checkpoint` prints one.") from error
+    if checkpoint.archive_id != archive_id:
+        raise UsageError(f"{path} is a checkpoint of another archive ({checkpoint.archive_id}, not {archive_id}).")
+    return checkpoint

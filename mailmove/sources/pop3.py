@@ -8,7 +8,6 @@ while it sends. The server's refusals become our errors here, with its own words
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,14 +25,11 @@ from mailmove.model import MaildropEntry, MessageNumber, Transcript, UniqueId
 from mailmove.net import Ok, Stream, connect
 from mailmove.protocols import pop3
 from mailmove.sources import Incoming, Refused
+from mailmove.sources.pop3_dialogue import Dialogue, seconds
 from mailmove.sources.pop3_login import Capabilities, CapaFailed, Pop3Endpoint, Pop3Login
 
 GREETING_TIMEOUT = 30.0
 QUIT_TIMEOUT = 10.0
-WAIT_CODES = frozenset({"IN-USE", "LOGIN-DELAY", "SYS/TEMP"})
-"""Response codes that ask us to come back later (RFC 2449 section 8.1, RFC 3206 section 4)."""
-
-NO_ID = UniqueId("")
 SHORT_ANSWERS = 1000
 """So many TOPs or DELEs may be in flight."""
 
@@ -45,21 +41,34 @@ def open_pop3(endpoint: Pop3Endpoint, secret: str, ok: Ok, transcript: Transcrip
     ConnectionLost, ProtocolError, Interrupted.
     """
     try:
-        return _open(endpoint, secret, ok, transcript, capa=True)
+        return _open(endpoint, secret, ok, transcript)
     except CapaFailed:
         return _open(endpoint, secret, ok, transcript, capa=False)
+    except AtOnceFailed:
+        return _open(endpoint, secret, ok, transcript, at_once=False)
 
 
-def _open(endpoint: Pop3Endpoint, secret: str, ok: Ok, transcript: Transcript | None, *, capa: bool) -> Pop3Source:
+def _open(
+    endpoint: Pop3Endpoint,
+    secret: str,
+    ok: Ok,
+    transcript: Transcript | None,
+    *,
+    capa: bool = True,
+    at_once: bool = True,
+) -> Pop3Source:
     stream = connect(endpoint.host, endpoint.port, timeout=min(endpoint.timeout, GREETING_TIMEOUT), ok=ok)
     try:
         source = Pop3Source(stream, endpoint, transcript)
-        source.log_in(secret, capa=capa)
+        source.log_in(secret, capa=capa, at_once=at_once)
     except BaseException:
         stream.close()
         raise
-    stream.timeout = endpoint.timeout
     return source
+
+
+class AtOnceFailed(ConnectionLost):
+    """The session broke when its listing was asked for in one go: it can be tried step by step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,45 +92,58 @@ def _nothing() -> None:
     pass
 
 
-def _seconds(text: str) -> float | None:
-    """The number behind LOGIN-DELAY, if it is one (RFC 2449 section 8.1.1)."""
-    return float(text) if re.fullmatch(r"[0-9]{1,6}", text) else None
-
-
 class Pop3Source:
     """One session."""
 
     def __init__(self, stream: Stream, endpoint: Pop3Endpoint, transcript: Transcript | None = None) -> None:
-        self._stream = stream
+        self._talk = Dialogue(stream, transcript)
         self._endpoint = endpoint
-        self._transcript = transcript
-        self._core = pop3.TranscribedConnection(transcript) if transcript else pop3.Connection()
-        self._outgoing = b""
-        self._was_pipelined = False
+        self._listed: Sequence[MaildropEntry] | None = None
         self.capabilities: Capabilities = {}
 
-    def log_in(self, secret: str, *, capa: bool = True) -> None:
-        """From the connection to the transaction state, by pop3_login.py. Raises what Pop3Login raises."""
-        login = Pop3Login(self._stream, self._endpoint, self._ask, self._next, self._note, capa=capa)
+    def log_in(self, secret: str, *, capa: bool = True, at_once: bool = True) -> None:
+        """From the connection to the transaction state, by pop3_login.py.
+
+        With `at_once` the listing comes along, where the server takes many commands at a time: three round trips less.
+        Raises what Pop3Login raises, and AtOnceFailed.
+        """
+        talk = self._talk
+        login = Pop3Login(talk.stream, self._endpoint, talk.ask, talk.hear, talk.note, capa=capa)
         login.begin()
         login.log_in(secret)
-        self.capabilities = login.capabilities
-        self._core.pipelining = "PIPELINING" in self.capabilities
+        talk.stream.timeout = self._endpoint.timeout
+        if at_once and "PIPELINING" in login.capabilities and self._endpoint.window.max_messages > 1:
+            self._list_at_once(login)
+        else:
+            self._capable(login)
 
-    def _note(self, what: str) -> None:
-        if self._transcript:
-            self._transcript("-", what)
+    def _list_at_once(self, login: Pop3Login) -> None:
+        self._talk.core.pipelining = self._talk.was_pipelined = True
+        try:
+            self._talk.send_ahead(pop3.Capa(), pop3.Stat(), pop3.Uidl(), pop3.List())
+            self._capable(login)
+            self._listed = self.list()
+        except TryLater:
+            raise
+        except (ConnectionLost, ProtocolError, CommandRejected) as error:
+            raise AtOnceFailed(error.message, server_text=error.server_text) from error
+
+    def _capable(self, login: Pop3Login) -> None:
+        """Asks once more what the server can do, which may differ now (RFC 2449 section 5)."""
+        login.ask_capabilities()
+        self.capabilities = login.capabilities
+        self._talk.core.pipelining = "PIPELINING" in self.capabilities
 
     # ---- the listing
 
     @property
     def login_delay(self) -> float:
         words = self.capabilities.get("LOGIN-DELAY", ())
-        return (_seconds(words[0]) or 0.0) if words else 0.0
+        return (seconds(words[0]) or 0.0) if words else 0.0
 
     @property
     def pipelining(self) -> bool:
-        return self._core.pipelining
+        return self._talk.core.pipelining
 
     def list(self) -> Sequence[MaildropEntry]:
         """STAT, UIDL and LIST, joined by message number; asked once more if they do not fit each other.
@@ -129,16 +151,21 @@ class Pop3Source:
         Mail that arrives between the two commands is on one of the lists only. A message without a unique id after
         that, or a server without UIDL, has an empty one.
         """
-        self._ask(pop3.Stat())
+        if (listed := self._listed) is not None:
+            self._listed = None
+            return listed
+        self._talk.ask(pop3.Stat())
+        at_once = self._talk.is_ahead
         ids, sizes = self._unique_ids(), self._sizes()
+        if at_once and sizes and not ids:  # perhaps it was refused for that
+            ids = self._unique_ids()
         if ids and ids.keys() != sizes.keys():
             ids, sizes = self._unique_ids(), self._sizes()
-        numbers = sorted(ids.keys() | sizes.keys())
-        return [MaildropEntry(number, ids.get(number, NO_ID), sizes.get(number, 0)) for number in numbers]
+        return pop3.joined(ids, sizes)
 
     def _unique_ids(self) -> Mapping[MessageNumber, UniqueId]:
         try:
-            event = self._ask(pop3.Uidl())
+            event = self._talk.ask(pop3.Uidl())
         except TryLater:
             raise
         except CommandRejected:
@@ -146,7 +173,7 @@ class Pop3Source:
         return event.ids if isinstance(event, pop3.UniqueIdListing) else {}
 
     def _sizes(self) -> Mapping[MessageNumber, int]:
-        event = self._ask(pop3.List())
+        event = self._talk.ask(pop3.List())
         return event.sizes if isinstance(event, pop3.ScanListing) else {}
 
     # ---- retrieval
@@ -156,7 +183,7 @@ class Pop3Source:
         flight = _Flight(self._window(), deque(entries))
         while flight.pending or flight.asked:
             self._ask_for_more(flight)
-            event = self._next()
+            event = self._talk.hear()
             entry = flight.asked.popleft()
             if isinstance(event, pop3.MessageStart):
                 yield Incoming(entry, event.octets, self._message(partial(self._go_on, flight, entry)))
@@ -169,8 +196,8 @@ class Pop3Source:
         admitted = flight.window.refill(flight.pending)
         flight.asked.extend(admitted)
         for entry in admitted:
-            self._core.send(pop3.Retr(entry.number))
-        self._was_pipelined |= len(flight.asked) > 1
+            self._talk.core.send(pop3.Retr(entry.number))
+        self._talk.was_pipelined |= len(flight.asked) > 1
         return bool(admitted)
 
     def _go_on(self, flight: _Flight, entry: MaildropEntry) -> None:
@@ -181,21 +208,21 @@ class Pop3Source:
         flight.window.answered(entry.octets)
         with contextlib.suppress(ConnectionLost, ProtocolError):
             if self._ask_for_more(flight):
-                self._fill()
+                self._talk.fill()
 
     def _window(self) -> pop3.Window:
         limits = self._endpoint.window
-        return pop3.Window(limits.max_messages if self._core.pipelining else 1, limits.max_octets)
+        return pop3.Window(limits.max_messages if self._talk.core.pipelining else 1, limits.max_octets)
 
     def _message(self, ended: Callable[[], None] = _nothing) -> Iterator[bytes]:
         """The octets of a message. `ended` is called when all are here, and the last of them are yet to be yielded."""
         held = b""
         while True:
-            event = self._core.next_event()
+            event = self._talk.core.next_event()
             if held and not isinstance(event, pop3.MessageEnd):
                 yield held
             if event is pop3.NEED_DATA:
-                held, event = b"", self._next()
+                held, event = b"", self._talk.hear()
             if not isinstance(event, pop3.MessageData):
                 break
             held = event.data
@@ -205,9 +232,9 @@ class Pop3Source:
 
     def _message_rejected(self, event: pop3.Event) -> MessageRejected:
         if not isinstance(event, pop3.Refused):
-            raise ProtocolError(f"{self._stream.peer} answered RETR with something else ({type(event).__name__}).")
+            raise ProtocolError(f"{self._talk.stream.peer} answered RETR with something else ({type(event).__name__}).")
         return MessageRejected(
-            f"{self._stream.peer} refused a message: {event.text!r}.",
+            f"{self._talk.stream.peer} refused a message: {event.text!r}.",
             server_text=event.text,
             command="RETR",
             code=event.code,
@@ -226,21 +253,22 @@ class Pop3Source:
         return [entry for entry, event in answers if not isinstance(event, pop3.Refused)]
 
     def keep_alive(self) -> None:
-        """NOOP."""
-        self._ask(pop3.Noop())
+        """NOOP. A server that refuses it has heard from us all the same."""
+        with contextlib.suppress(CommandRejected):
+            self._talk.ask(pop3.Noop())
 
     def _answers(
         self, entries: Sequence[MaildropEntry], command: Callable[[MaildropEntry], pop3.Command]
     ) -> Iterator[tuple[MaildropEntry, pop3.Event]]:
         """Each entry with the first event of its answer. Sizes do not count here: the answers are short."""
-        many = self._core.pipelining and self._endpoint.window.max_messages > 1
+        many = self._talk.core.pipelining and self._endpoint.window.max_messages > 1
         window = pop3.Window(SHORT_ANSWERS if many else 1)
         pending, in_flight = deque(map(_Short, entries)), deque[MaildropEntry]()
         while pending or in_flight:
             for short in window.refill(pending):
-                self._core.send(command(short.entry))
+                self._talk.core.send(command(short.entry))
                 in_flight.append(short.entry)
-            yield in_flight.popleft(), self._next()
+            yield in_flight.popleft(), self._talk.hear()
             window.answered(0)
 
     # ---- the end
@@ -252,12 +280,12 @@ class Pop3Source:
         """
         confirmed = False
         try:
-            self._stream.timeout = min(self._stream.timeout, QUIT_TIMEOUT)
-            self._ask(pop3.Quit())
+            self._talk.stream.timeout = min(self._talk.stream.timeout, QUIT_TIMEOUT)
+            self._talk.ask(pop3.Quit())
             confirmed = True
-            self._core.next_event()
+            self._talk.core.next_event()
         except MailmoveError as error:
-            if self._was_pipelined and isinstance(error, ProtocolError):
+            if self._talk.was_pipelined and isinstance(error, ProtocolError):
                 raise
         finally:
             self.close()
@@ -265,39 +293,4 @@ class Pop3Source:
 
     def close(self) -> None:
         """Drops the connection without QUIT."""
-        self._stream.close()
-
-    # ---- the pump
-
-    def _send(self, command: pop3.Command) -> None:
-        self._core.send(command)
-
-    def _ask(self, command: pop3.Command) -> pop3.Event:
-        """One command and its answer. Raises CommandRejected or TryLater for -ERR."""
-        self._send(command)
-        event = self._next()
-        if isinstance(event, pop3.Refused):
-            raise self._rejection(command, event)
-        return event
-
-    def _rejection(self, command: pop3.Command, event: pop3.Refused) -> CommandRejected:
-        said = f"{self._stream.peer} refused {command.verb}: {event.text!r}."
-        if event.code in WAIT_CODES:
-            delay = _seconds(event.argument)
-            return TryLater(said, server_text=event.text, command=command.verb, code=event.code, delay=delay)
-        return CommandRejected(said, server_text=event.text, command=command.verb, code=event.code)
-
-    def _next(self) -> pop3.Event:
-        while (event := self._core.next_event()) is pop3.NEED_DATA:
-            self._fill()
-        if isinstance(event, pop3.Closed):
-            raise ConnectionLost(f"{self._stream.peer} closed the connection.")
-        return event
-
-    def _fill(self) -> None:
-        """Reads while it sends, so that neither side ever waits for the other to read first."""
-        self._outgoing += self._core.data_to_send()
-        sent, data = self._stream.exchange(memoryview(self._outgoing))
-        self._outgoing = self._outgoing[sent:]
-        if data or not sent:
-            self._core.receive_data(data)
+        self._talk.stream.close()

@@ -19,6 +19,7 @@ from mailmove.errors import (
     ConfigurationError,
     ConnectionLost,
     HostUnreachable,
+    LoginUnanswered,
     PlaintextRefused,
     ProtocolError,
     TimedOut,
@@ -119,7 +120,7 @@ class Pop3Login:
             self._protect()
         self._greet()
         try:
-            self._ask_capabilities()
+            self.ask_capabilities()
         except (ConnectionLost, ProtocolError) as error:
             if self._endpoint.tls or self._endpoint.allow_plaintext:  # else STLS is needed, which CAPA announces
                 raise CapaFailed(error.message, server_text=error.server_text) from error
@@ -129,7 +130,7 @@ class Pop3Login:
         if "STLS" in self.capabilities:
             self._ask(pop3.Stls())
             self._protect()
-            self._ask_capabilities()
+            self.ask_capabilities()
         elif not self._endpoint.allow_plaintext:
             raise PlaintextRefused(
                 f"{self._stream.peer} offers no STLS, so the password would cross the network unencrypted; use pop3s://,"
@@ -137,9 +138,10 @@ class Pop3Login:
             )
 
     def log_in(self, secret: str) -> None:
-        """Logs in, and asks once more for the capabilities, which may differ now (RFC 2449 section 5).
+        """Logs in.
 
-        Raises AuthenticationRejected, ConfigurationError if the server does not offer what was asked for, TryLater.
+        Raises AuthenticationRejected, ConfigurationError if the server does not offer what was asked for, TryLater,
+        LoginUnanswered.
         """
         announced = {mechanism.upper() for mechanism in self.capabilities.get("SASL", ())}
         way = choose(self._endpoint, announced, secret)
@@ -150,7 +152,16 @@ class Pop3Login:
             self._apop(secret)
         else:
             self._sasl(way, announced, secret)
-        self._ask_capabilities()
+
+    def ask_capabilities(self) -> None:
+        """CAPA is optional (RFC 2449): a server that refuses it is asked for nothing beyond RFC 1939."""
+        if not self._capa:
+            return
+        try:
+            event: pop3.Event | None = self._ask(pop3.Capa())
+        except CommandRejected:
+            event = None
+        self.capabilities = event.capabilities if isinstance(event, pop3.CapabilityList) else {}
 
     # ---- up to the login
 
@@ -171,16 +182,6 @@ class Pop3Login:
                 f"{self._stream.peer} takes no connection now: {event.text!r}.", server_text=event.text, code=event.code
             )
         self._timestamp = event.timestamp if isinstance(event, pop3.Greeting) else ""
-
-    def _ask_capabilities(self) -> None:
-        """CAPA is optional (RFC 2449): a server that refuses it is asked for nothing beyond RFC 1939."""
-        if not self._capa:
-            return
-        try:
-            event: pop3.Event | None = self._ask(pop3.Capa())
-        except CommandRejected:
-            event = None
-        self.capabilities = event.capabilities if isinstance(event, pop3.CapabilityList) else {}
 
     # ---- the ways to log in
 
@@ -222,12 +223,12 @@ class Pop3Login:
         """Raises CommandRejected; AuthenticationRejected where we give up."""
         auth = pop3.Auth(mechanism.name, mechanism.initial if inline else None)
         exchange = sasl.Exchange(mechanism, begun=auth.inline)
-        event = self._ask(auth)
+        event = self._offer(auth)
         while isinstance(event, pop3.Challenge):
             response = exchange.answer(event.data)
             if response is None:
                 raise self._given_up(mechanism)
-            event = self._ask(pop3.AuthResponse(response))
+            event = self._offer(pop3.AuthResponse(response))
 
     def _given_up(self, mechanism: sasl.Mechanism) -> AuthenticationRejected:
         with contextlib.suppress(CommandRejected, ConnectionLost, ProtocolError):
@@ -238,11 +239,23 @@ class Pop3Login:
 
     def _step(self, command: pop3.Command) -> None:
         try:
-            self._ask(command)
+            ask = self._offer if command.confidential else self._ask
+            ask(command)
         except TryLater:
             raise
         except CommandRejected as error:
             raise self._refused(error) from error
+
+    def _offer(self, command: pop3.Command) -> pop3.Event:
+        """Asks what the server may count as a login, answered or not. Raises LoginUnanswered, CommandRejected."""
+        try:
+            return self._ask(command)
+        except ConnectionLost as error:
+            raise LoginUnanswered(
+                f"The login of {self._endpoint.user} at {self._stream.peer} got no answer. {error.message} Some "
+                "servers refuse a password in this way, or whoever comes too often: check the user name and the "
+                "password, and wait a while before you run again."
+            ) from error
 
     def _refused(self, error: CommandRejected, complaint: str = "") -> CommandRejected:
         """Not for TryLater, which stays what it is: it is not about the password."""

@@ -181,6 +181,7 @@ def syncs(way: str, options: argparse.Namespace) -> str:
 def fresh_disk(folder: Path) -> Iterator[Path]:
     """A new ext4 on a loop device, its image in `folder`."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="mailmove-bench-") as top:
+        Path(top).chmod(0o755)  # getmail6 delivers as another user
         image, mounted = Path(top) / "image", Path(top) / "disk"
         mounted.mkdir()
         with image.open("wb") as file:

@@ -18,6 +18,9 @@ from tests.support import archives
 from tests.support.cli import Result, environment, mailmove
 
 NASTY = ("-rf", "--json", "a'b", 'a"b', "$(id)`id`", "a;b|c&d", "*{a,b}", "\\", "!x#", "<a>")
+UNTYPABLE = ("\xe9", "%41\x01", "A\x01", "-\xff\x80", "\x01\x7f", "a\tb c", "\x1b[31m", "%\xc3\xa9'%", "\x00")
+ALIKE = ("a%01b", "a\x01b", "a%2501b", "%E9", "100%", "%")
+"""Some are what others look like when they are escaped."""
 
 
 def skip(archive: Path, identity: str, *more: object) -> Result:
@@ -142,22 +145,38 @@ def commands(report: str) -> list[str]:
     return [line.strip() for line in report.splitlines() if line.strip().startswith("mailmove skip ")]
 
 
+def settled(archive: Path) -> list[str]:
+    return [record["unique_id"] for record in archives.records(archive) if record["t"] == "skip"]
+
+
 def paste(command: str, env: dict[str, str], cwd: Path) -> None:
     done = subprocess.run(["sh", "-c", command], env=env, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0 and "Settled: " in done.stdout, (command, done)
 
 
-def test_each_command_of_a_report_can_be_pasted(shell_environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("nasty", [NASTY, (*UNTYPABLE, *ALIKE)], ids=["quoted", "escaped"])
+def test_each_command_of_a_report_can_be_pasted(
+    nasty: tuple[str, ...], shell_environment: dict[str, str], tmp_path: Path
+) -> None:
     archive = tmp_path / "it's my $mail.mailmove"
-    with making.peer(*good("a", *NASTY), suspect("c"), refused=NASTY) as server:
+    with making.peer(*good("a", *nasty), suspect("c"), refused=nasty) as server:
         result = making.pull(server, archive, "-q", maildrop="-me's mail")
         assert result.code == PARTIAL, result
         printed = commands(result.stdout)
-        assert len(printed) == len(NASTY) + 1
+        assert len(printed) == len(nasty) + 1 and all(map(str.isascii, printed))
         for command in printed:
             paste(command, shell_environment, tmp_path)
+            newest = settled(archive)[-1]
+            assert ("--escaped" in command) is (newest in UNTYPABLE or newest == "a\x01b"), (command, newest)
+        assert sorted(settled(archive)) == sorted([*nasty, "c"])
         following = making.pull(server, archive, maildrop="-me's mail")
-    assert (following.code, following.json()["skipped"]) == (COMPLETE, len(NASTY)), following
+    assert (following.code, following.json()["skipped"]) == (COMPLETE, len(nasty)), following
+
+
+@pytest.mark.parametrize("identity", ["a%2", "%zz", "%"])
+def test_an_escape_that_is_none_is_an_id_of_nothing(identity: str, waiting: Path) -> None:
+    result = skip(waiting, identity, "--escaped")
+    assert result.code == USAGE and "Nothing parked or suspect" in result.stderr, result
 
 
 def test_a_report_without_exceptions_prints_no_command(archive_dir: Path) -> None:

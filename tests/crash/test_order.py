@@ -122,7 +122,7 @@ class Disk:
             self.unsynced[call.path] = call.began
             if call.path.suffix == ".group":
                 self.announced |= set(re.findall(r"[0-9a-f]{64}", call.args))
-        elif call.path.parent == self.root / "log":
+        elif call.path.parent == self.root / "log" and call.path.suffix == ".jsonl":
             self._log(call)
         elif call.path.name == "archive.db-wal" and self.begun:
             assert not self.log, "committed before the log was synced"

@@ -16,7 +16,15 @@ from typing import Any
 
 import pytest
 
-from mailmove.errors import AuthenticationRejected, ConfigurationError, MailmoveError, PlaintextRefused, TryLater
+from mailmove.errors import (
+    AuthenticationRejected,
+    ConfigurationError,
+    ConnectionLost,
+    LoginUnanswered,
+    MailmoveError,
+    PlaintextRefused,
+    TryLater,
+)
 from mailmove.model import AuthMethod
 from mailmove.protocols.pop3 import apop_digest
 from mailmove.sources.pop3 import open_pop3
@@ -198,6 +206,30 @@ def test_a_locked_maildrop_is_no_refused_login(begin: Begin, way: str) -> None:
     first = {"user": ["+OK"], "cram-md5": ["+ PDFAeD4="], "xoauth2": ["+ "]}.get(way, [])
     peer = begin("USER", [*first, "-ERR [IN-USE] locked"], greeting="+OK <1@x>")
     refused(peer, TryLater, AuthMethod(way), bearer=way == "xoauth2")
+
+
+@pytest.mark.parametrize(
+    ("way", "dialogue"),
+    [
+        ("user", ["+OK"]),
+        ("apop", []),
+        ("plain", []),
+        ("plain", ["-ERR syntax error"]),
+        ("login", ["+ VXNlcm5hbWU6", "+ UGFzc3dvcmQ6"]),
+        ("cram-md5", ["+ PDFAeD4="]),
+        ("xoauth2", ["+ "]),
+        ("scram-sha-256", []),
+    ],
+)
+def test_a_login_without_an_answer_is_called_so(begin: Begin, way: str, dialogue: list[Reply]) -> None:
+    peer = begin("USER", dialogue, greeting="+OK <1@x>")
+    said = refused(peer, LoginUnanswered, AuthMethod(way), bearer=way == "xoauth2")
+    assert f"The login of me at {HOST}:{peer.port} got no answer" in said and "before you run again" in said
+    assert len(peer.sessions) == 1
+
+
+def test_a_user_name_without_an_answer_is_no_login_yet(begin: Begin) -> None:
+    assert "got no answer" not in refused(begin("USER", []), ConnectionLost, AuthMethod.USER)
 
 
 @pytest.mark.parametrize(("way", "acknowledged"), [("xoauth2", ""), ("oauthbearer", "AQ==")])

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.peer import Letter, Peer, Quirks, Then, cut, refuse, without
+from tests.hostile.peer import Letter, Peer, Quirks, Rule, Then, cut, refuse, without
 from tests.servers.certs import Certificates
 from tests.support import archives
-from tests.support.cli import PASSWORD_FROM_ENV, Result, mailmove
+from tests.support.cli import PASSWORD_FROM_ENV, Result, kill, mailmove, start_mailmove
 from tests.support.client import HOST
 
 COMPLETE, PARTIAL, TRY_AGAIN, CONFIGURATION = 0, 3, 75, 78
@@ -206,6 +206,32 @@ def pull_and_delete_between(peer: Peer, archive: Path) -> Result:
 
     peer.maildrop.listing = listing  # type: ignore[method-assign, assignment]
     return pull(peer, archive)
+
+
+def test_a_suspect_whose_run_was_killed_is_looked_at_again_and_named_by_the_next(archive_dir: Path) -> None:
+    """Killed between its first copy and the second look, so that nobody was told of it."""
+    sent = letters(4)
+    sent[1] = Letter("uid-2", body("m2"), listed=len(body("m2")) + 1000)
+    with Peer(sent, Quirks(rules=[Rule("RETR 2", then=Then.STALL, after=0, session=2)])) as peer:
+        kill_when_stalled(peer, archive_dir)
+        known = {"already_archived": 4}
+        for code, expected, fetched in ((PARTIAL, known | {"suspect": 1}, 2), (COMPLETE, known, 0)):
+            seen = len(peer.sessions)
+            result = pull(peer, archive_dir)
+            assert (result.code, counts(result)) == (code, expected), result
+            assert asked(peer, "RETR 2", slice(seen, None)) == fetched and asked(peer, "RETR 1", slice(seen, None)) == 0
+    assert set(archives.files(archive_dir)) == {archives.digest(letter.body) for letter in sent}
+
+
+def kill_when_stalled(peer: Peer, archive: Path) -> None:
+    url = f"pop3://me@{HOST}:{peer.port}"
+    process = start_mailmove("pull", url, "-a", archive, "--maildrop", "M", "--allow-plaintext", *PASSWORD_FROM_ENV)
+    try:
+        assert peer.stalled.wait(30)
+    finally:
+        kill(process)
+        process.communicate()
+    peer.go_on.set()
 
 
 # ---- Half a POP3

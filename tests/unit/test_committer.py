@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mailmove.errors import ArchiveError
-from mailmove.jobs.committer import Committer
+from mailmove.errors import ArchiveError, ConnectionLost
+from mailmove.jobs.committer import Committer, Meanwhile
 
 PATIENCE = 20.0
 
@@ -122,3 +122,54 @@ def test_closing_waits_for_the_disk_and_tells_nothing(disk: Disk, told: list[Seq
     disk.go_on.set()
     committer.close()
     assert len(disk.began) == 1 and told == []
+
+
+# ---- What is done while it is waited for
+
+
+def test_something_is_done_again_and_again_until_the_group_is_durable(
+    committer: Committer, disk: Disk, told: list[Sequence[Any]]
+) -> None:
+    items, done = group(), 0
+
+    def do() -> None:
+        nonlocal done
+        assert told == []
+        done += 1
+        if done == 3:
+            disk.go_on.set()
+
+    committer.start(disk.commit, items)
+    committer.settle(Meanwhile(do, 0.001))
+    assert done >= 3 and told == [items]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_goes_wrong_meanwhile_is_raised_when_the_group_was_told_of(
+    committer: Committer, disk: Disk, told: list[Sequence[Any]], fails: bool
+) -> None:
+    items = group()
+    disk.error = ArchiveError("the disk failed") if fails else None
+
+    def do() -> None:
+        disk.go_on.set()
+        raise ConnectionLost("the server has gone")
+
+    committer.start(disk.commit, items)
+    with pytest.raises(ArchiveError if fails else ConnectionLost):
+        committer.settle(Meanwhile(do, 0.001))
+    assert told == ([] if fails else [items]) and disk.began == [items]
+    committer.settle(Meanwhile(do, 0.001))
+
+
+def test_nothing_is_done_where_nothing_is_waited_for(
+    committer: Committer, disk: Disk, told: list[Sequence[Any]]
+) -> None:
+    nothing = Meanwhile(lambda: pytest.fail("done"), 0.0)
+    committer.settle(nothing)
+    disk.go_on.set()
+    committer.start(disk.commit, group())
+    while not committer.arrived:
+        pass
+    committer.settle(nothing)
+    assert len(told) == 1

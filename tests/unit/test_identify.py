@@ -101,6 +101,25 @@ def test_where_top_is_refused_nothing_more_is_asked(tmp_path: Path) -> None:
     assert source.asked == [1]
 
 
+class OutOfStep(Heads):
+    """From the third answer on it is behind by one: the answer before last comes again."""
+
+    def heads(self, entries: Sequence[MaildropEntry]) -> Iterator[tuple[MaildropEntry, bytes | None]]:
+        for entry, _ in super().heads(entries):
+            number = self.asked[-1] if len(self.asked) < 3 else self.asked[-2]
+            yield entry, self._heads[number]
+
+
+def test_answers_that_are_out_of_step_are_not_believed(tmp_path: Path) -> None:
+    """The last one asked for is new: the answer that belongs to another would make it an archived one."""
+    letters = [letter(n) for n in range(1, 5)]
+    root, octets = fill(tmp_path / "a.mailmove", letters), len(letters[0])
+    listing = [entry(n, f"new-{n}", octets) for n in range(1, 6)]
+    heads = {n: letter(n) for n in range(1, 6)}
+    assert identified(root, Heads(heads), listing).keys() == {1, 2, 3, 4}
+    assert identified(root, OutOfStep(heads), listing) == {}
+
+
 def test_a_server_that_sends_the_whole_message_for_top(tmp_path: Path) -> None:
     root, octets = fill(tmp_path / "a.mailmove", [letter(1)]), len(letter(1))
     assert identified(root, Heads({1: letter(1)}), [entry(1, "", octets)]) == {1: archives.digest(letter(1))}

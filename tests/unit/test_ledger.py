@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailmove.jobs.ledger import Ledger
+from mailmove.jobs.plan import Key, key
 from mailmove.model import Fate, MaildropEntry, MessageNumber, UniqueId
 
 
 def entries(*ids: str) -> list[MaildropEntry]:
     return [MaildropEntry(MessageNumber(n), UniqueId(uid), 10) for n, uid in enumerate(ids, 1)]
+
+
+def listing(*ids: str) -> Counter[Key]:
+    return Counter(map(key, entries(*ids)))
 
 
 def of(ledger: Ledger) -> dict[Fate, int]:
@@ -19,7 +26,7 @@ def of(ledger: Ledger) -> dict[Fate, int]:
 
 def test_what_is_not_settled_is_pending() -> None:
     ledger = Ledger()
-    ledger.enter(entries("a", "b"))
+    ledger.enter(listing("a", "b"))
     assert ledger.settle(entries("a")[0], Fate.STORED)
     assert of(ledger) == {Fate.STORED: 1, Fate.PENDING: 1} and ledger.listed == 2
     assert ledger.pending() == [("b", 10)]
@@ -27,7 +34,7 @@ def test_what_is_not_settled_is_pending() -> None:
 
 def test_an_entry_has_one_fate() -> None:
     ledger = Ledger()
-    ledger.enter(entries("a"))
+    ledger.enter(listing("a"))
     (a,) = entries("a")
     assert ledger.settle(a, Fate.STORED) and not ledger.settle(a, Fate.ALREADY_ARCHIVED)
     assert of(ledger) == {Fate.STORED: 1}
@@ -41,15 +48,15 @@ def test_an_entry_never_listed_has_no_slot() -> None:
 
 def test_listed_counts_distinct_entries_over_sessions() -> None:
     ledger = Ledger()
-    ledger.enter(entries("a", "b"))
-    ledger.enter(entries("b", "c"))
+    ledger.enter(listing("a", "b"))
+    ledger.enter(listing("b", "c"))
     assert ledger.listed == 3
 
 
 def test_one_id_listed_twice_has_two_slots() -> None:
     ledger = Ledger()
-    ledger.enter(entries("a", "a"))
-    ledger.enter(entries("a"))
+    ledger.enter(listing("a", "a"))
+    ledger.enter(listing("a"))
     a = entries("a")[0]
     assert [ledger.settle(a, Fate.STORED) for _ in range(3)] == [True, True, False]
     assert ledger.settle_all(("b", 1), Fate.GONE) == 0  # type: ignore[arg-type]
@@ -57,7 +64,7 @@ def test_one_id_listed_twice_has_two_slots() -> None:
 
 def test_beyond_the_limit_is_skipped_only_if_never_reached() -> None:
     ledger = Ledger()
-    ledger.enter(entries("a", "b", "c"))
+    ledger.enter(listing("a", "b", "c"))
     ledger.beyond_limit(entries("b", "c"))
     ledger.settle(entries("b")[0], Fate.STORED)
     assert ledger.unsettled(()) and not ledger.unsettled({(UniqueId("a"), 10)})
@@ -74,7 +81,7 @@ def test_the_equation_holds_after_any_steps(steps: list[object]) -> None:
     ledger = Ledger()
     for step in steps:
         if isinstance(step, list):
-            ledger.enter(entries(*step))
+            ledger.enter(listing(*step))
         elif isinstance(step, tuple):
             ledger.settle(entries(step[0])[0], step[1])
         assert sum(ledger.fates().values()) == ledger.listed

@@ -19,7 +19,7 @@ from mailmove.cli.app import app
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCK = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-SEPARATORS = {"&&", "||", ";", "|"}
+SEPARATORS = {"&&", "||", ";", "|", ">"}
 (USAGE_ERROR,) = typer.BadParameter.__bases__  # click's UsageError: newer typers bring a click of their own
 
 

@@ -16,6 +16,7 @@ from mailmove.errors import (
     HostUnreachable,
     Interrupted,
     LocalProtocolError,
+    LoginUnanswered,
     MailmoveError,
     MessageRejected,
     PlaintextRefused,
@@ -189,6 +190,44 @@ def test_every_retry_is_told(error: MailmoveError) -> None:
     played = Played(error)
     (note,) = played.notes
     assert note.startswith(error.message) and "Trying again in" in note
+
+
+# ---- A login that is not answered
+
+
+def test_a_login_without_an_answer_is_made_once_more() -> None:
+    error = LoginUnanswered("No answer.")
+    assert Played(error).error is None and Played(error).sessions == 2
+    assert Played(error, error).error is error and Played(error, error).sessions == 2
+    assert Played(error, LOST, error).error is error, "not in a row, but nothing came of it"
+    assert Played(error, PROGRESS, LOST, error).error is None
+
+
+# ---- Messages that break the connection
+
+
+def at_fault(count: int, *, forgiven: bool) -> tuple[int, list[float]]:
+    """So many sessions break in a message; how many are made, and what is waited between them."""
+    attempts, waits, left = Attempts(reached=True), list[float](), [LOST] * count
+
+    def session() -> None:
+        if left:
+            attempts.message_at_fault = True
+            if forgiven:
+                attempts.forgive()
+            raise left.pop()
+
+    try:
+        attempts.run(session, waits.append, lambda text: None)
+    except ConnectionLost:
+        return len(waits) + 1, waits
+    return len(waits) + 1, waits
+
+
+def test_what_is_put_down_to_messages_is_not_counted_but_waited_for() -> None:
+    sessions, waits = at_fault(30, forgiven=True)
+    assert sessions == 31 and waits == sorted(waits) and 1 < max(waits) < 10
+    assert at_fault(30, forgiven=False)[0] == RetryPolicy().failures_in_a_row
 
 
 def test_an_interrupted_wait_ends_the_run() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mailmove.errors import ConnectionLost, MessageRejected, ProtocolError, TimedOut
 from mailmove.jobs.plan import key
-from mailmove.jobs.trouble import HOPELESS, Trouble, is_for_now
+from mailmove.jobs.trouble import IN_VAIN, MOST_IN_VAIN, Trouble, is_for_now
 from mailmove.model import MaildropEntry, MessageNumber, UniqueId
 
 ENTRIES = [MaildropEntry(MessageNumber(n), UniqueId(f"uid-{n}"), 100 + n) for n in range(1, 7)]
@@ -43,12 +43,102 @@ def test_nobody_is_to_blame_when_all_came_in() -> None:
     assert trouble.blamed(GARBAGE) is None and trouble.last_of_all(ENTRIES) == ENTRIES
 
 
-def test_three_breaks_are_hopeless() -> None:
+@pytest.mark.parametrize("before", [0, 3], ids=["nothing came in", "others came in"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_second_break_is_hopeless_when_nothing_came_in_before_it(before: int, begun: bool) -> None:
     trouble = Trouble()
-    for place in range(1, HOPELESS + 1):
-        session(trouble, 0, begun=place % 2 == 0)
-        assert trouble.blamed(LOST) == KEYS[0]
-        assert trouble.is_hopeless(KEYS[0]) is (place == HOPELESS) and not trouble.is_hopeless(KEYS[1])
+    bad = KEYS[before]
+    session(trouble, before, many=False, begun=begun)
+    assert trouble.blamed(LOST) == bad and not trouble.is_hopeless(bad)
+    trouble.asked(ENTRIES[before:], many=False)
+    assert trouble.blamed(LOST) == bad and trouble.is_hopeless(bad)
+    assert not any(trouble.is_hopeless(key) for key in KEYS if key != bad)
+
+
+def test_breaks_among_many_in_flight_are_not_enough_but_those_of_the_last_one_are() -> None:
+    trouble = Trouble()
+    for _ in range(5):
+        session(trouble, 0, many=True)
+        assert trouble.blamed(LOST) == KEYS[0] and not trouble.is_hopeless(KEYS[0])
+    trouble.asked(ENTRIES[:1], many=True)
+    assert trouble.blamed(LOST) == KEYS[0] and trouble.is_hopeless(KEYS[0])
+
+
+def in_vain(trouble: Trouble, breaks: int, entries: list[MaildropEntry]) -> list[bool]:
+    """Sessions that get nothing at all; whether each was put down to its message."""
+    verdicts = []
+    for _ in range(breaks):
+        trouble.asked(trouble.last_of_all(entries), many=False)
+        trouble.blamed(LOST)
+        verdicts.append(trouble.is_its_own)
+    return verdicts
+
+
+MANY = [MaildropEntry(MessageNumber(n), UniqueId(f"many-{n}"), 100 + n) for n in range(1, 101)]
+KNOWN = [MaildropEntry(MessageNumber(n), UniqueId(f"known-{n}"), 1000 - n) for n in range(101, 104)]
+
+
+def test_breaks_in_one_message_after_another_are_theirs_up_to_a_bound() -> None:
+    assert in_vain(Trouble(), MOST_IN_VAIN + 2, MANY) == [True] * MOST_IN_VAIN + [False] * 2
+
+
+def test_breaks_in_vain_are_looked_for_all_over_the_listing() -> None:
+    trouble, begun_with = Trouble(), []
+    for _ in range(6):
+        begun_with.append(int(trouble.last_of_all(MANY)[0].number))
+        in_vain(trouble, 1, MANY)
+    assert begun_with[0] == 1 and all(any(abs(n - place) < 5 for n in begun_with) for place in (25, 50, 75)), begun_with
+    assert sorted(trouble.last_of_all(MANY)) == MANY, "each of them once"
+
+
+def test_after_several_breaks_in_vain_a_known_message_is_to_show_that_the_server_is_well() -> None:
+    trouble = Trouble()
+    in_vain(trouble, IN_VAIN - 1, MANY)
+    assert trouble.proof(KNOWN) == []
+    in_vain(trouble, 1, MANY)
+    (proof,) = trouble.proof(KNOWN)
+    assert proof.octets == min(entry.octets for entry in KNOWN) and trouble.is_proof(key(proof))
+    trouble.asked([proof, *MANY], many=False)
+    trouble.begin(key(proof))
+    trouble.over()
+    assert trouble.blamed(LOST) == key(MANY[0]) and trouble.is_its_own
+    assert trouble.proof(KNOWN) == [], "the server is well"
+
+
+def test_a_proof_that_breaks_the_connection_speaks_against_the_server() -> None:
+    trouble = Trouble()
+    in_vain(trouble, IN_VAIN, MANY)
+    proofs = []
+    for _ in KNOWN:
+        proofs += trouble.proof(KNOWN)
+        trouble.asked([proofs[-1], *MANY], many=False)
+        assert trouble.blamed(LOST) == key(proofs[-1])
+        assert not trouble.is_its_own and not trouble.is_hopeless(key(proofs[-1]))
+    assert len(set(proofs)) == len(KNOWN), "another one each time"
+
+
+def test_a_break_after_others_came_in_may_be_the_lines() -> None:
+    trouble = Trouble()
+    session(trouble, 3)
+    trouble.blamed(LOST)
+    assert not trouble.is_its_own
+
+
+def test_header_sections_that_come_only_one_by_one_show_a_lie() -> None:
+    for errors in ([GARBAGE], [SILENT], [LOST, LOST]):
+        trouble = Trouble()
+        assert [trouble.heads_broke(error, many=True) for error in errors][-1]  # type: ignore[arg-type]
+        trouble.heads_came(many=True)
+        assert not trouble.lied
+        trouble.heads_came(many=False)
+        assert trouble.lied
+
+
+def test_header_sections_that_break_once_show_nothing() -> None:
+    trouble = Trouble()
+    assert not trouble.heads_broke(LOST, many=True) and not trouble.heads_broke(SILENT, many=False)
+    trouble.heads_came(many=False)
+    assert not trouble.lied
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -7,24 +7,19 @@ Strategy: a `Connection` is used by four verbs only, and never does anything by 
     receive_data(data)  the octets the server sent; b"" says that it sent its last
     next_event()        what they mean, one event at a time, or NEED_DATA
 
-Each module owns one question: `commands` what we may say, `events` what we may hear, `framing` where a reply ends,
-`replies` and `listings` what its text says, `states` what is allowed when, `window` how much may be in flight,
-`transcript` what a log is told.
+Each module owns one question: `commands` and `login_commands` what we may say, `events` what we may hear, `framing`
+where a reply ends, `replies` and `listings` what its text says, `states` what is allowed when, `window` how much may be
+in flight, `transcript` what a log is told.
 """
 
 from __future__ import annotations
 
 from mailmove.protocols.pop3.commands import (
-    Apop,
-    Auth,
-    AuthCancel,
-    AuthResponse,
     Capa,
     Command,
     Dele,
     List,
     Noop,
-    Pass,
     Quit,
     ReplyKind,
     Retr,
@@ -33,8 +28,6 @@ from mailmove.protocols.pop3.commands import (
     Stls,
     Top,
     Uidl,
-    User,
-    apop_digest,
 )
 from mailmove.protocols.pop3.connection import Connection
 from mailmove.protocols.pop3.events import (
@@ -55,6 +48,8 @@ from mailmove.protocols.pop3.events import (
     UniqueIdListing,
 )
 from mailmove.protocols.pop3.framing import MAX_LINE, MAX_LISTING
+from mailmove.protocols.pop3.listings import joined
+from mailmove.protocols.pop3.login_commands import Apop, Auth, AuthCancel, AuthResponse, Pass, User, apop_digest
 from mailmove.protocols.pop3.states import State
 from mailmove.protocols.pop3.transcript import TranscribedConnection
 from mailmove.protocols.pop3.window import Window
@@ -101,4 +96,5 @@ __all__ = [
     "User",
     "Window",
     "apop_digest",
+    "joined",
 ]

@@ -6,7 +6,7 @@ the grammar goes on to something else. Octets that answer nothing are an error, 
 
 Rules that live here:
 - The first error is the last event: the connection is dead, and says the same again however often it is asked.
-- A fence has the pipe for itself, and without PIPELINING so has every command (RFC 2449 section 6.6).
+- A fence has the pipe for itself; so has every command before the login, and without PIPELINING (RFC 2449 section 6.6).
 - What is in the buffer behind the +OK to STLS was not protected by TLS: somebody put it there (RFC 2595 section 4).
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from mailmove.errors import ConnectionLost, LocalProtocolError, ProtocolError
 from mailmove.protocols.pop3 import listings, replies, states
-from mailmove.protocols.pop3.commands import Command, ReplyKind, Stat, Stls
+from mailmove.protocols.pop3.commands import Command, ReplyKind, Stat, Stls, masked
 from mailmove.protocols.pop3.events import (
     NEED_DATA,
     Accepted,
@@ -31,6 +31,9 @@ from mailmove.protocols.pop3.framing import Framer
 from mailmove.protocols.pop3.states import Answer, State
 from mailmove.protocols.pop3.text import broken, decode
 
+TORN = 4
+"""So many characters of a secret at the end of a text are not there by chance."""
+
 
 class Connection:
     """The client's side of RFC 1939, with the extensions of RFC 2449, 2595, 3206 and 5034.
@@ -43,6 +46,7 @@ class Connection:
         self._state = State.GREETING
         self._unanswered: deque[Command] = deque()
         self._confidential: list[Command] = []
+        self._masks: list[tuple[str, str]] = []
         self._to_send: list[bytes] = []
         self._framer = Framer()
         self._read: Callable[[], Event | None] = self._read_greeting
@@ -69,6 +73,7 @@ class Connection:
         self._unanswered.append(command)
         if command.confidential:
             self._confidential.append(command)
+            self._masks += command.masks()
         self._to_send.append(command.line())
 
     def data_to_send(self) -> bytes:
@@ -98,9 +103,7 @@ class Connection:
 
     def mask(self, text: str) -> str:
         """A text of the server's without what was sent in confidence: any later line may echo it."""
-        for command in self._confidential:
-            text = command.mask(text)
-        return text
+        return masked(text, self._masks)
 
     # Sending
 
@@ -109,7 +112,7 @@ class Connection:
             return f"in the {self._state.value} state"
         if not self._unanswered:
             return ""
-        if command.fence or self._unanswered[-1].fence:
+        if command.fence or self._unanswered[-1].fence or self._state is not State.TRANSACTION:
             return f"while {self._unanswered[-1]} is unanswered"
         return "" if self.pipelining else "since the server did not announce PIPELINING"
 
@@ -159,8 +162,8 @@ class Connection:
 
     def _masked(self, line: bytes) -> bytes:
         text = decode(line)
-        masked = self.mask(text)
-        return line if masked == text else masked.encode()
+        shown = self.mask(text)
+        return line if shown == text else shown.encode()
 
     def _read_message(self) -> Event | None:
         block = self._framer.read_block()
@@ -206,9 +209,16 @@ class Connection:
 
     def _refuse_unsolicited(self) -> None:
         if self._framer.pending:
-            error = broken("it sent what answers no command", self.mask(self._framer.peek()))
+            error = broken("it sent what answers no command", self._quotable(self._framer.peek()))
             self._die(error)
             raise error
+
+    def _quotable(self, text: str) -> str:
+        """Masked, though an echo may not be all here."""
+        text = self.mask(text)
+        for command in self._confidential:
+            text = _without_torn_echo(text, command)
+        return text
 
     def _raise_if_dead(self) -> None:
         if self._error is not None:
@@ -217,3 +227,14 @@ class Connection:
     def _die(self, error: ConnectionLost | ProtocolError) -> None:
         self._error = error
         self._state = State.CLOSED
+
+
+def _without_torn_echo(text: str, command: Command) -> str:
+    """`text` up to an echo of the command that breaks off within its secret, if at least some of it is there."""
+    shown = str(command).removesuffix("***")
+    for line in (command.line()[:-2].decode(), command.line()[:-2].decode("latin-1")):  # as text.decode may have it
+        in_the_open = len(shown) if line.startswith(shown) else 0
+        for length in range(len(line), in_the_open + TORN - 1, -1):
+            if text.endswith(line[:length]):
+                return text[:-length] + str(command)
+    return text

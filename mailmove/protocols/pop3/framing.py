@@ -1,9 +1,10 @@
 r"""Where a reply ends: lines with a limit, and bodies in blocks.
 
-Strategy: octets are searched and un-stuffed by the block, never line by line. A body is framed from the line end of
-the "+OK" line before it on, so that CRLF "." CRLF finds the end of an empty message too, and CRLF ".." a stuffed first
-line. Only the few octets at the end of a block that may begin a terminator or a stuffed dot wait for the next block.
-The buffer is a block and a position in it: hundreds of small messages in one block are read without moving it.
+Strategy: octets are searched and un-stuffed by the block, never line by line: one search finds terminator and stuffed
+dot alike, and a block without the latter is taken as it is. A body is framed from the line end of the "+OK" line before
+it on, so that CRLF "." CRLF finds the end of an empty message too, and CRLF ".." a stuffed first line. Only the few
+octets at the end of a block that may begin a terminator or a stuffed dot wait for the next block. The buffer is a block
+and a position in it: hundreds of small messages in one block are read without moving it.
 
 Rules that live here:
 - Only ".." after a line end loses a dot (RFC 1939 section 3). A ".x" comes from a server that does not stuff, and
@@ -16,7 +17,9 @@ Rules that live here:
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from collections.abc import Sequence
 
 from mailmove.protocols.pop3.text import broken, decode
 
@@ -26,13 +29,18 @@ MAX_LINE = 65_536
 MAX_LISTING = 256 * 1024 * 1024
 """Octets of a listing: several million messages."""
 
+MANY = 500
+"""Stuffed dots in a block; from so many on they are not taken out one by one."""
+
 
 class _LineEnd:
     """CRLF or LF, and what follows from it."""
 
-    __slots__ = ("dot", "octets", "stuffed", "terminator")
+    __slots__ = ("dot", "mark", "octets", "stuffed", "terminator")
 
     def __init__(self, octets: bytes) -> None:
+        self.mark = re.compile(re.escape(octets) + rb"\.(?:\.|(" + re.escape(octets) + rb"))")
+        """A stuffed dot, or, with its group, the terminator."""
         self.octets = octets
         self.dot = octets + b"."
         self.stuffed = octets + b".."
@@ -99,17 +107,28 @@ class Framer:
         """The next octets of the body; b"" at its end; None if more must come in first."""
         line_end = self._line_end or _CRLF
         while self._in_body:
-            end = self._data.find(line_end.terminator, self._position)
+            end, stuffed = self._scan(line_end)
             if end >= 0:
-                block = self._take(end + len(line_end.octets), line_end)
+                block = self._take(end + len(line_end.octets), line_end, stuffed)
                 self._position = end + len(line_end.terminator)
                 self._in_body = False
                 return block
-            if block := self._take(len(self._data) - self._held_back(line_end), line_end):
+            if block := self._take(len(self._data) - self._held_back(line_end), line_end, stuffed):
                 return block
             if not self._refill():
                 return None
         return b""
+
+    def _scan(self, line_end: _LineEnd) -> tuple[int, list[int]]:
+        """Where the terminator begins (-1: not here yet), and where each stuffed dot before it ends, up to MANY."""
+        stuffed: list[int] = []
+        for mark in line_end.mark.finditer(self._data, self._position):
+            if mark[1]:
+                return mark.start(), stuffed
+            stuffed.append(mark.end())
+            if len(stuffed) == MANY:
+                return self._data.find(line_end.terminator, mark.start()), stuffed
+        return -1, stuffed
 
     def read_listing(self) -> bytes | None:
         """A whole body, or None if it is not all here."""
@@ -125,14 +144,18 @@ class Framer:
         self._listed = 0
         return listing
 
-    def _take(self, end: int, line_end: _LineEnd) -> bytes:
+    def _take(self, end: int, line_end: _LineEnd, stuffed: Sequence[int]) -> bytes:
+        start, self._position = self._position, end
+        if start >= end:
+            return b""
+        skip, self._borrowed = self._borrowed, 0
+        if not stuffed:
+            return self._data[start + skip : end]
+        if len(stuffed) < MANY:
+            starts, ends = (start + skip, *stuffed), (*(dot - 1 for dot in stuffed), end)
+            return b"".join(self._data[one:other] for one, other in zip(starts, ends, strict=True))
         # In half the time of bytes.replace, which searches twice.
-        block = line_end.dot.join(self._data[self._position : end].split(line_end.stuffed))
-        self._position = end
-        if block and self._borrowed:
-            block = block[self._borrowed :]
-            self._borrowed = 0
-        return block
+        return line_end.dot.join(self._data[start:end].split(line_end.stuffed))[skip:]
 
     def _held_back(self, line_end: _LineEnd) -> int:
         """How many octets at the end may begin a terminator. A stuffed dot begins like one."""

@@ -1,25 +1,29 @@
 """What the lines of a listing say.
 
-Strategy: a listing arrives whole and is taken apart in one pass. Servers are forgiven what cannot be misread ("+OK"
-before every line, several blanks, gaps between the numbers, any octets in a unique id, none at all); a line without a
-number, or with one that came before, is an error, since then an id might be booked on the wrong message.
+Strategy: a listing arrives whole and is taken apart in one pass. One in which every line is as the RFC has it, of which
+there may be 10^5, is taken apart as a whole; any other, line by line. Servers are forgiven what cannot be misread
+("+OK" before every line, several blanks, gaps between the numbers, any octets in a unique id, none at all); a line
+without a number, or with one that came before, is an error, since then an id might be booked on the wrong message.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TypeVar, cast
 
-from mailmove.model import MessageNumber, UniqueId
+from mailmove.model import MaildropEntry, MessageNumber, UniqueId
 from mailmove.protocols.pop3.commands import Capa, Command, List
 from mailmove.protocols.pop3.events import CapabilityList, ScanListing, UniqueIdListing
 from mailmove.protocols.pop3.text import broken, decode, unique_id
 
 T = TypeVar("T")
+NO_ID = UniqueId("")
 
 # The digits are bounded because int() is slow, and refuses to work, on thousands of them.
 _ENTRY = re.compile(rb"(?:\+OK[ \t]+)?([0-9]{1,10})(?:[ \t]+(.*))?", re.IGNORECASE | re.DOTALL)
+_PLAIN_IDS = re.compile(r"(?:[1-9][0-9]{0,9} [!-~]+\r\n)+")
+_PLAIN_SIZES = re.compile(r"(?:[1-9][0-9]{0,9} [0-9]{1,18}\r\n)+")
 _SIZE = re.compile(rb"([0-9]{1,18})(?:[ \t].*)?", re.DOTALL)
 
 
@@ -43,6 +47,8 @@ def capability_list(command: Command, listing: bytes) -> CapabilityList:
 
 def scan_listing(command: Command, listing: bytes) -> ScanListing:
     """Number and size of each message (RFC 1939 section 5); what follows the size is for others to understand."""
+    if plain := _plain(listing, _PLAIN_SIZES):
+        return ScanListing(command, dict(zip(plain, map(int, plain.values()), strict=True)))
     sizes: dict[MessageNumber, int] = {}
     for number, rest, line in _entries(listing):
         size = _SIZE.fullmatch(rest)
@@ -54,10 +60,23 @@ def scan_listing(command: Command, listing: bytes) -> ScanListing:
 
 def unique_id_listing(command: Command, listing: bytes) -> UniqueIdListing:
     """Number and unique id of each message (RFC 1939 section 7): the id is all the rest of the line."""
+    if plain := _plain(listing, _PLAIN_IDS):
+        return UniqueIdListing(command, plain)
     ids: dict[MessageNumber, UniqueId] = {}
     for number, rest, line in _entries(listing):
         _add(ids, number, unique_id(rest), line)
     return UniqueIdListing(command, ids)
+
+
+def _plain(listing: bytes, whole: re.Pattern[str]) -> dict[MessageNumber, UniqueId]:
+    """What each line says after its number, if all lines are as `whole` has them, and no number comes twice."""
+    text = listing.decode("latin-1")
+    if not whole.fullmatch(text):
+        return {}
+    words = text.split()
+    plain = dict(zip(map(int, words[::2]), words[1::2], strict=True))
+    # Wrapping each of 10^5 in its NewType would be a call for nothing.
+    return cast("dict[MessageNumber, UniqueId]", plain) if len(plain) * 2 == len(words) else {}
 
 
 def _add(listing: dict[MessageNumber, T], number: MessageNumber, value: T, line: bytes) -> None:
@@ -79,3 +98,11 @@ def _lines(listing: bytes) -> Iterator[bytes]:
     if not lines[-1]:
         lines.pop()
     return (line.removesuffix(b"\r").strip(b" \t") for line in lines)
+
+
+def joined(ids: Mapping[MessageNumber, UniqueId], sizes: Mapping[MessageNumber, int]) -> list[MaildropEntry]:
+    """Both listings as one, in message number order. What is in one of them only has no id, or 0 octets."""
+    if list(ids) == list(sizes) == sorted(ids):
+        return list(map(MaildropEntry._make, zip(ids, ids.values(), sizes.values(), strict=True)))
+    numbers = sorted(ids.keys() | sizes.keys())
+    return [MaildropEntry(number, ids.get(number, NO_ID), sizes.get(number, 0)) for number in numbers]

@@ -10,26 +10,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-from mailmove.protocols.pop3.commands import (
-    Apop,
-    Auth,
-    AuthCancel,
-    AuthResponse,
-    Capa,
-    Command,
-    Dele,
-    List,
-    Noop,
-    Pass,
-    Quit,
-    Retr,
-    Rset,
-    Stat,
-    Stls,
-    Top,
-    Uidl,
-    User,
-)
+from mailmove.protocols.pop3.commands import Capa, Command, Dele, List, Noop, Quit, Retr, Rset, Stat, Stls, Top, Uidl
+from mailmove.protocols.pop3.login_commands import Apop, Auth, AuthCancel, AuthResponse, Pass, User
 
 
 class State(enum.Enum):

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from mailmove.errors import ConnectionLost, ProtocolError
 from mailmove.model import Transcript
 from mailmove.protocols.pop3 import replies
-from mailmove.protocols.pop3.commands import Apop, Command, ReplyKind, User
+from mailmove.protocols.pop3.commands import Command, ReplyKind
 from mailmove.protocols.pop3.connection import Connection
 from mailmove.protocols.pop3.events import Event, NeedData
 from mailmove.protocols.pop3.framing import Framer
+from mailmove.protocols.pop3.login_commands import Apop, User
 from mailmove.protocols.pop3.text import decode
 
 

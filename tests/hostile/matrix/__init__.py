@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from tests.hostile.matrix import bodies, drops, lies, refusals, uidl
+from tests.hostile.matrix import at_once, bodies, drops, lies, refusals, uidl
 
-SCENARIOS = [*uidl.SCENARIOS, *bodies.SCENARIOS, *drops.SCENARIOS, *lies.SCENARIOS, *refusals.SCENARIOS]
+SCENARIOS = [
+    *uidl.SCENARIOS,
+    *bodies.SCENARIOS,
+    *drops.SCENARIOS,
+    *lies.SCENARIOS,
+    *refusals.SCENARIOS,
+    *at_once.SCENARIOS,
+]

@@ -6,8 +6,10 @@ for again, and nothing is ended by QUIT that is not stored. A message that ends 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 from tests.hostile.peer import Quirks, Rule, Then, cut, without
-from tests.hostile.scenario import PARTIAL, SHORT, Ended, Run, Scenario, complete, usual
+from tests.hostile.scenario import PARTIAL, SHORT, TRY_AGAIN, Ended, Run, Scenario, complete, usual
 
 SIX = usual(6)
 EXCHANGES = 30
@@ -92,6 +94,71 @@ POISON = [
     poison("poison-of-two-neighbours-answered-by-garbage", ends("34", Then.GO_ON, b"\r\n"), 2),
 ]
 
+OTHERS = 20
+
+
+def poisoned(name: str, bad: Collection[int], others: int = OTHERS, **rule: object) -> Scenario:
+    """So many messages have these numbers and break the connection: parked, at two sessions each; all others come in.
+
+    Those that were parked cost the next run one session each. In the last run the server is mended.
+    """
+    letters = usual(len(bad) + others)
+    ids = [f"uid-{n}" for n in sorted(bad)]
+    rules = [Rule(f"RETR ({'|'.join(map(str, bad))})", then=Then.CLOSE, **rule)]  # type: ignore[arg-type]
+    stored = {"stored": others} if others else {}
+    known = {"already_archived": others} if others else {}
+    runs = [
+        Run(stored | {"parked": len(bad)}, PARTIAL, named={"parked": ids}, check=at_most(2 * len(bad) + 3)),
+        Run(known | {"parked": len(bad)}, PARTIAL, named={"parked": ids}, check=at_most(len(bad) + 1)),
+        Run(known | {"stored": len(bad)}, quirks=Quirks()),
+    ]
+    return Scenario(name, letters, Quirks(rules=rules), runs)
+
+
+def at_most(sessions: int) -> Callable[[Ended], None]:
+    def check(ended: Ended) -> None:
+        assert len(ended.sessions) <= sessions, f"{len(ended.sessions)} sessions, not {sessions} at most"
+
+    return check
+
+
+BEFORE, MIDWAY = {"reply": b""}, {"after": 20}
+IN_A_ROW = [
+    poisoned(f"poison-of-{count:02}-{where}{how}", range(first, first + count), **rule)
+    for count in (1, 6, 12)
+    for where, first in (("at-the-start", 1), ("in-the-middle", OTHERS // 2), ("at-the-end", OTHERS + 1))
+    for how, rule in (("", BEFORE), ("-in-mid-message", MIDWAY))
+]
+ANYWHERE = [
+    poisoned("poison-of-every-second-of-24", range(1, 24, 2), 12, **BEFORE),
+    poisoned("poison-before-the-only-good-one", range(1, 13), 1, **BEFORE),
+    poisoned("poison-of-all-6", range(1, 7), 0, **BEFORE),
+    poisoned("poison-of-all-25", range(1, 26), 0, **MIDWAY),
+]
+
+# ---- A server that is dead, and no message to blame for it
+
+DEAD = Quirks(rules=[Rule("RETR .*", reply=b"", then=Then.CLOSE)])
+
+
+def dead(name: str, command: str) -> Scenario:
+    """Every connection ends at this command: 75 after the usual tries, and nothing is parked."""
+    quirks = Quirks(rules=[Rule(command, reply=b"", then=Then.CLOSE)])
+    return Scenario(name, SIX, quirks, [Run({}, TRY_AGAIN, check=at_most(12))], [])
+
+
+DEAD_SERVERS = [
+    dead("dead-at-stat", "STAT"),
+    dead("dead-at-list", "LIST"),
+    Scenario("dead-at-retr-of-a-large-maildrop", usual(200), DEAD,
+             [Run({"pending": 200}, TRY_AGAIN, check=at_most(70)), Run({"stored": 200}, quirks=Quirks())]),
+    Scenario("dead-at-retr-after-a-better-day", usual(240),
+             runs=[Run({"stored": 200}, letters=usual(200)),
+                   Run({"already_archived": 200, "pending": 40}, TRY_AGAIN, letters=usual(240), quirks=DEAD,
+                       check=at_most(12)),
+                   Run({"already_archived": 200, "stored": 40}, quirks=Quirks())]),
+]  # fmt: skip
+
 EVERYWHERE = [
     Scenario(
         f"drop-at-exchange-{number:02}",
@@ -103,4 +170,6 @@ EVERYWHERE = [
 ]
 """CAPA, USER, PASS, CAPA, STAT, UIDL, LIST, 25 times RETR, QUIT: the first 30 of them end the connection, in turn."""
 
-SCENARIOS = [*IN_MID_MESSAGE, *AT_QUIT, *BAD_LINES, *POISON, *EVERYWHERE]
+SCENARIOS = [
+    *(*IN_MID_MESSAGE, *AT_QUIT, *BAD_LINES, *POISON, *IN_A_ROW, *ANYWHERE, *DEAD_SERVERS, *EVERYWHERE),
+]

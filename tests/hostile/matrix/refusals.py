@@ -7,10 +7,11 @@ that is busy for good ends the run with 75 when the patience is over, and nothin
 
 from __future__ import annotations
 
-from tests.hostile.peer import Quirks, Rule, refuse, without
+from tests.hostile.peer import Quirks, Rule, Then, refuse, without
 from tests.hostile.scenario import (
     LOGIN_REFUSED,
     PARTIAL,
+    SHORT,
     TRY_AGAIN,
     Ended,
     Run,
@@ -176,4 +177,37 @@ LOGIN = [
              [Run({}, LOGIN_REFUSED, logins=0)], []),
 ]  # fmt: skip
 
-SCENARIOS = [*ONE_MESSAGE, *BUSY, *QUOTA, *LOGIN]
+# ---- A login without an answer
+
+
+def says_why(ended: Ended) -> None:
+    """What happened, where, and what to do; and nothing of the password."""
+    error = ended.report["error"]
+    said = error if isinstance(error, str) else error["message"]
+    assert "The login of me at 127.0.0.1:" in said and "got no answer" in said and "before you run again" in said, said
+    assert "secret" not in said, said
+
+
+def unanswered(name: str, then: Then, *, archived: bool = False, **quirks: object) -> Scenario:
+    """Each try may count as a login, so there are two in all."""
+    silent = Quirks(rules=[Rule(LOGINS, b"", then)], **quirks)  # type: ignore[arg-type]
+    better_day = [Run({"stored": 6}, quirks=Quirks())] if archived else []
+    runs = [*better_day, Run({}, TRY_AGAIN, quirks=silent, logins=2, check=says_why)]
+    return Scenario(name, SIX, silent, runs, None if archived else [], options={"timeout": SHORT})
+
+
+UNANSWERED = [
+    unanswered("login-ends-the-connection", Then.CLOSE),
+    unanswered("login-resets-the-connection", Then.RESET),
+    unanswered("login-falls-silent", Then.STALL),
+    unanswered("login-ends-the-connection-at-pass", Then.CLOSE, capabilities=without("SASL PLAIN")),
+    unanswered("login-ends-the-connection-after-a-better-day", Then.CLOSE, archived=True),
+    Scenario("login-ends-the-connection-once", SIX, Quirks(rules=[Rule(LOGINS, b"", Then.CLOSE, times=1)]),
+             [Run({"stored": 6}, logins=2), Run({"already_archived": 6}, logins=1)]),
+    Scenario("login-ends-the-connection-once-in-a-session-that-goes-on", SIX,
+             Quirks(rules=[Rule(LOGINS, b"", Then.CLOSE, session=1), Rule("RETR 4", b"", Then.CLOSE, session=2),
+                           Rule(LOGINS, b"", Then.CLOSE, session=3)]),
+             [Run({"stored": 6}, logins=4)]),
+]  # fmt: skip
+
+SCENARIOS = [*ONE_MESSAGE, *BUSY, *QUOTA, *LOGIN, *UNANSWERED]

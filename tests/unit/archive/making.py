@@ -21,6 +21,7 @@ import pytest
 
 from mailmove.archive import Archive, Filed, Reader, Received
 from mailmove.archive.audit import COMPARED
+from mailmove.archive.listings import Listings
 from mailmove.archive.summary import Summary, summarise
 from mailmove.errors import ArchiveError
 from mailmove.jobs import Context
@@ -102,7 +103,7 @@ def pull(root: Path, *listing: Mail, maildrop: str = MAILDROP, limit: int | None
     With a limit the connection broke after so many messages, and the run was killed.
     """
     with running(root, maildrop) as archive:
-        wanted = _unknown(archive.catalogue.known(maildrop, [m.entry for m in listing]), listing)[:limit]
+        wanted = _unknown(Listings(archive.catalogue, maildrop, [m.entry for m in listing]).known(), listing)[:limit]
         commit(archive, *wanted)
         if limit is None:
             archive.end_run("complete", {"stored": len(wanted)})
@@ -194,14 +195,14 @@ HARMS = pytest.mark.parametrize("harm", [Path.unlink, alter], ids=["missing", "a
 # ---- what is there
 
 
-def verify(root: Path, meanwhile: Callable[[], bool] = lambda: True) -> VerifyReport:
+def verify(root: Path, meanwhile: Callable[[], bool] = lambda: True, since: Path | None = None) -> VerifyReport:
     """`meanwhile` is called wherever verify may be interrupted."""
-    return run_verify(VerifyJob(root), Context(ok=meanwhile))
+    return run_verify(VerifyJob(root, since=since), Context(ok=meanwhile))
 
 
-def findings(root: Path) -> set[tuple[str, str]]:
+def findings(root: Path, since: Path | None = None) -> set[tuple[str, str]]:
     """(kind, what) of everything verify names."""
-    return {(finding.kind, finding.what) for finding in verify(root).findings}
+    return {(finding.kind, finding.what) for finding in verify(root, since=since).findings}
 
 
 def summary(root: Path) -> Summary:
@@ -214,7 +215,7 @@ def summary(root: Path) -> Summary:
 def unknown(root: Path, *listing: Mail, maildrop: str = MAILDROP) -> list[str]:
     """The unique ids the next pull will fetch."""
     with Archive.open(root) as archive:
-        known = archive.catalogue.known(maildrop, [mail.entry for mail in listing])
+        known = Listings(archive.catalogue, maildrop, [mail.entry for mail in listing]).known()
         return [mail.unique_id for mail in _unknown(known, listing)]
 
 

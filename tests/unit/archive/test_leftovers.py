@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mailmove.archive import Archive
+from mailmove.archive.drafts import SMALL
 from tests.unit.archive.making import (
     Mail,
     alter,
@@ -125,7 +126,8 @@ def test_a_group_file_of_rubbish_is_removed_and_harms_nothing(archive_dir: Path)
 def test_drafts_of_a_dead_run_are_removed(archive_dir: Path) -> None:
     with running(archive_dir) as archive:
         receive(archive, NEW[0])
-        archive.write(archive.draft(), b"half a mess")
+        archive.write(archive.draft(), b"half a mess" * SMALL)
+        archive.store._writer.wait()
     assert len(names(archive_dir / "tmp")) == 2
     Archive.open(archive_dir).close()
     assert names(archive_dir / "tmp") == []

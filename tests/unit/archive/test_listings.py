@@ -6,6 +6,7 @@ catalogue is thrown away and must come out equal.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mailmove.archive import Archive
@@ -64,7 +65,7 @@ def test_only_a_confirmed_deletion_makes_a_message_unknown(archive_dir: Path) ->
     with running(archive_dir) as archive:
         delete(archive, "asked", *MAILS[:3])
         assert {digest for _, digest in listings(archive).asked()} == {mail.digest for mail in MAILS[:3]}
-        assert archive.catalogue.known(MAILDROP, [mail.entry for mail in MAILS]).total() == 5
+        assert set(listings(archive, *MAILS).known().values()) == {1}
         delete(archive, "confirmed", *MAILS[:2])
         delete(archive, "withdrawn", MAILS[2])
         assert listings(archive).asked() == [] and listings(archive).before == 3
@@ -130,3 +131,19 @@ def test_advice_is_only_advice(archive_dir: Path) -> None:
     (archive_dir / "archive.db").unlink()
     with running(archive_dir) as archive:
         assert not archive.advice(MAILDROP).window_one
+
+
+def test_that_a_server_lied_is_forgotten_after_a_month(archive_dir: Path) -> None:
+    lied = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def later(days: int) -> datetime:
+        return lied + timedelta(days=days)
+
+    with running(archive_dir, clock=lambda: lied) as archive:
+        archive.advise(MAILDROP, window_one=True)
+        assert archive.advice(MAILDROP).window_one
+    with running(archive_dir, clock=lambda: later(29)) as archive:
+        assert archive.advice(MAILDROP).window_one
+        archive.advise(MAILDROP, shrunken=True)
+    with running(archive_dir, clock=lambda: later(31)) as archive:
+        assert not archive.advice(MAILDROP).window_one and archive.advice(MAILDROP).shrunken

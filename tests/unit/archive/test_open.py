@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from mailmove.archive import Archive
+from mailmove.archive.catalogue import SCHEMA_VERSION
+from mailmove.archive.schema import migrations
 from mailmove.errors import ArchiveDamaged
 from tests.support import archives
 from tests.unit.archive.making import (
@@ -202,3 +206,20 @@ def test_whatever_was_sound_is_taken_in_and_not_fetched_again(archive_dir: Path)
     die_before_catalogue(archive_dir, *NEW)
     assert pull(archive_dir, *NEW) == []
     assert_sound(archive_dir, *NEW)
+
+
+def test_a_catalogue_that_is_up_to_date_is_known_by_its_number(archive_dir: Path) -> None:
+    """Else a new migration would never reach an archive that is there already."""
+    assert len(list(migrations.pending(Database(memory=True)))) == SCHEMA_VERSION
+    store(archive_dir, some(1))
+    with sqlite3.connect(archive_dir / "archive.db") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_catalogue_from_before_that_number_is_brought_up_to_date(archive_dir: Path) -> None:
+    store(archive_dir, some(1))
+    with sqlite3.connect(archive_dir / "archive.db") as connection:
+        connection.execute("PRAGMA user_version = 0")
+    assert unknown(archive_dir, *some(1)) == []
+    with sqlite3.connect(archive_dir / "archive.db") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

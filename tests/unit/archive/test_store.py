@@ -101,7 +101,7 @@ def test_line_ends_are_counted_wherever_a_block_of_the_file_ends(
     with running(archive_dir) as archive:
         draft = receive(archive, Mail("1", octets)).draft
         for block in range(1, len(octets) + 1):
-            monkeypatch.setattr("mailmove.archive.store.READ_BLOCK", block)
+            monkeypatch.setattr("mailmove.archive.drafts.READ_BLOCK", block)
             assert draft.line_ends() == (3, 2)
 
 
@@ -191,6 +191,7 @@ def make_unsyncable(archive: Archive, draft: Draft) -> None:
         os.close(archive.store._syncer._fd)
         archive.store._syncer._fd = os.open("/dev/null", os.O_RDONLY | os.O_PATH)
     else:
+        archive.store._writer.wait()
         with open("/dev/null", "wb") as null:
             os.dup2(null.fileno(), draft.fd)
 

@@ -32,7 +32,7 @@ from mailmove.protocols.pop3 import (
 ONE = MessageNumber(1)
 
 LINES = [
-    (Capa(), b"CAPA\r\n", ReplyKind.LISTING, True),
+    (Capa(), b"CAPA\r\n", ReplyKind.LISTING, False),
     (Stls(), b"STLS\r\n", ReplyKind.SINGLE, True),
     (User("me@gmx.de"), b"USER me@gmx.de\r\n", ReplyKind.SINGLE, True),
     (User("jörg"), "USER jörg\r\n".encode(), ReplyKind.SINGLE, True),

@@ -42,7 +42,7 @@ def test_before_the_login_nothing_shares_the_pipe(fence: Command) -> None:
     assert connection.data_to_send() == fence.line()
 
 
-@pytest.mark.parametrize("fence", [Capa(), Quit()])
+@pytest.mark.parametrize("fence", [Quit()])
 def test_a_fence_follows_nothing_and_nothing_follows_it(fence: Command) -> None:
     connection = logged_in()
     connection.send(Retr(ONE))

@@ -10,6 +10,7 @@ from mailmove.errors import ConnectionLost, ProtocolError
 from mailmove.protocols.pop3 import (
     NEED_DATA,
     Accepted,
+    Apop,
     Auth,
     AuthCancel,
     AuthResponse,
@@ -17,6 +18,7 @@ from mailmove.protocols.pop3 import (
     CapabilityList,
     Challenge,
     Closed,
+    Command,
     Greeting,
     Noop,
     Pass,
@@ -202,6 +204,32 @@ def test_an_echo_that_comes_later_is_masked_too(late: bytes) -> None:
         with pytest.raises(ProtocolError, match=r"PASS \*\*\*") as error:
             connection.next_event()
         assert "hunter2" not in error.value.server_text
+
+
+@pytest.mark.parametrize(
+    ("login", "secret"),
+    [
+        (Pass("hunter2-and-more"), "hunter2-and-more"),
+        (Pass("*pässwörter*"), "*pässwörter*"),
+        (Apop("me", "0123456789abcdef"), "0123456789abcdef"),
+        (Auth("PLAIN", b"hunter2-and-more"), b64encode(b"hunter2-and-more").decode()),
+        (AuthResponse(b"hunter2-and-more"), b64encode(b"hunter2-and-more").decode()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_unsolicited_echo_that_is_not_all_here_gives_no_more_than_three_characters_away(
+    login: Pass | Apop | Auth | AuthResponse, secret: str
+) -> None:
+    before: list[Command | bytes] = [Auth("LOGIN"), b"+ \r\n"] if isinstance(login, AuthResponse) else []
+    echo = login.line()
+    for cut in range(1, len(echo) + 1):
+        connection = greeted()
+        play(connection, [*before, login, b"+OK\r\n" + b"you said " + echo[:cut]])
+        with pytest.raises(ProtocolError, match="you said") as error:
+            connection.next_event()
+        for said in (str(error.value), error.value.server_text):
+            for form in (secret[:4], secret.encode().decode("latin-1")[:4]):
+                assert form not in said, (cut, said)
 
 
 def test_an_echoed_sasl_response_is_masked() -> None:

@@ -67,6 +67,14 @@ def test_only_a_dot_alone_between_line_ends_is_the_end(wire: bytes, message: byt
     assert retrieved(wire) == message
 
 
+@pytest.mark.parametrize("dots", [1, 2, 499, 500, 501, 3000])
+@pytest.mark.parametrize("between", [b"", b"a line without\r\n"])
+def test_stuffed_dots_may_be_as_many_as_they_like(dots: int, between: bytes) -> None:
+    message = (b".. a dot\r\n" + between) * dots
+    wire = message.replace(b"\r\n.", b"\r\n..").replace(b"..", b"...", 1) + b".\r\n"
+    assert retrieved(wire) == message
+
+
 def test_lines_have_no_limit() -> None:
     message = b"x" * 200_000 + b"\r\n"
     events = play(logged_in(), [RETR, b"+OK\r\n" + message + b".\r\n"])
