@@ -50,13 +50,20 @@ class Looker:
         listed: Counter[Key],
         attempted: set[Key],
         limit: int | None,
+        *,
+        fetched: bool = False,
     ) -> View:
-        """`listed` counts the keys of the listing. Raises what `source.heads` raises, and ArchiveError."""
+        """`listed` counts the keys of the listing; `fetched`: this run has fetched from this server already.
+
+        Then other ids are other messages, the next batch of a server that lists some hundred at a time. Raises what
+        `source.heads` raises, and ArchiveError.
+        """
         listings = Listings(self._archive.catalogue, self._name, listing, listed)
         before, still = listings.before, listings.still_listed()
         shrunken = self._is_shrunken(before, len(listing))
         plan = plan_pull(listing, listings.known(), listings.skipped(), attempted, limit, listed)
-        identified = self._identify(source, listings, plan, all_changed(before, still, len(listing)), listing)
+        changed = not fetched and all_changed(before, still, len(listing))
+        identified = self._identify(source, listings, plan, changed, listing)
         if identified:
             plan = self._without(plan, identified, listing, listings, attempted, limit)
         if not shrunken:

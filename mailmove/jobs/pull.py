@@ -210,7 +210,8 @@ class Pull:
         self._parking.settle_absent(archive, listed)
         limit = 0 if self._job.delete_only else self._job.limit
         left = None if limit is None else limit - self._receiving.taken
-        view = Looker(self._job, archive, self._context).look(source, listing, listed, self._parking.attempted, left)
+        looker, fetched = Looker(self._job, archive, self._context), self._receiving.taken > 0
+        view = looker.look(source, listing, listed, self._parking.attempted, left, fetched=fetched)
         self._deletions.settle_earlier(view.listings, listed)
         plan = view.plan
         parked = view.listings.parked()
@@ -254,8 +255,6 @@ class Pull:
     def _ask_again(self, identities: Sequence[Key]) -> None:
         self._parking.ask_again(identities)
         self._receiving.taken -= len(identities)
-
-    # ---- the end
 
     @property
     def _opened(self) -> Archive:

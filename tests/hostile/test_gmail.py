@@ -52,6 +52,7 @@ def test_one_command_ends_with_all_of_them(gmail: Peer, archive_dir: Path) -> No
     code, report, _ = pull(job(gmail, archive_dir))
     assert (code, report["listed"], report["stored"]) == (0, MANY, MANY), report
     assert len(gmail.sessions) <= MANY // BATCH + 2
+    assert not any("TOP" in session.verbs for session in gmail.sessions), "a new batch is no old one with new ids"
     archives.assert_exactly(archive_dir, {letter.unique_id: letter.body for letter in ALL})
 
 
