@@ -49,6 +49,7 @@ class Connection:
         self._masks: list[tuple[str, str]] = []
         self._to_send: list[bytes] = []
         self._framer = Framer()
+        self._framer.quotable = self._quotable
         self._read: Callable[[], Event | None] = self._read_greeting
         self._at_eof = False
         self._error: ConnectionLost | ProtocolError | None = None
@@ -209,7 +210,7 @@ class Connection:
 
     def _refuse_unsolicited(self) -> None:
         if self._framer.pending:
-            error = broken("it sent what answers no command", self._quotable(self._framer.peek()))
+            error = broken("it sent what answers no command", self._framer.quotable(self._framer.peek()))
             self._die(error)
             raise error
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailmove.protocols.pop3.text import broken, decode
 
@@ -52,9 +52,10 @@ _LF = _LineEnd(b"\n")
 
 
 class Framer:
-    """The receive buffer of one connection."""
+    """The receive buffer of one connection. `quotable`: makes of what the server sent what may be quoted of it."""
 
     def __init__(self, max_line: int = MAX_LINE, max_listing: int = MAX_LISTING) -> None:
+        self.quotable: Callable[[str], str] = str
         self._max_line = max_line
         self._max_listing = max_listing
         self._data = b""
@@ -83,7 +84,7 @@ class Framer:
         """A reply line without its line end, or None if it is not all here. The first one decides about LF mode."""
         while (end := self._data.find(b"\n", self._position, self._position + self._max_line)) < 0:
             if len(self._data) - self._position >= self._max_line:
-                raise broken(f"a line is over {self._max_line} octets", self.peek())
+                raise broken(f"a line is over {self._max_line} octets", self.quotable(self.peek()))
             if not self._refill():
                 return None
         line = self._data[self._position : end]
@@ -136,7 +137,7 @@ class Framer:
             self._listing.append(block)
             self._listed += len(block)
             if self._listed > self._max_listing:
-                raise broken(f"a listing is over {self._max_listing} octets", decode(block))
+                raise broken(f"a listing is over {self._max_listing} octets", self.quotable(decode(block)))
         if block is None:
             return None
         listing = b"".join(self._listing)

@@ -28,6 +28,7 @@ class TranscribedConnection(Connection):
         self._transcript = transcript
         self._told: Exception | None = None
         self._framer: _TranscribedFramer = _TranscribedFramer(self._heard)
+        self._framer.quotable = self._quotable
 
     def send(self, command: Command) -> None:
         super().send(command)

@@ -8,6 +8,7 @@ import pytest
 
 from mailmove.errors import ConnectionLost, ProtocolError
 from mailmove.protocols.pop3 import (
+    MAX_LINE,
     NEED_DATA,
     Accepted,
     Apop,
@@ -230,6 +231,14 @@ def test_an_unsolicited_echo_that_is_not_all_here_gives_no_more_than_three_chara
         for said in (str(error.value), error.value.server_text):
             for form in (secret[:4], secret.encode().decode("latin-1")[:4]):
                 assert form not in said, (cut, said)
+
+
+def test_an_echo_without_end_gives_nothing_away() -> None:
+    connection = greeted()
+    play(connection, [Pass("hunter2"), b"you said PASS hunter2 " + b"x" * MAX_LINE])
+    with pytest.raises(ProtocolError, match=r"PASS \*\*\*") as error:
+        connection.next_event()
+    assert "hunter2" not in f"{error.value}{error.value.server_text}"
 
 
 def test_an_echoed_sasl_response_is_masked() -> None:
