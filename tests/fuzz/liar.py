@@ -15,12 +15,14 @@ from typing import Any
 
 from mailmove.errors import ConnectionLost, HostUnreachable, TimedOut
 from mailmove.net import Stream
+from mailmove.protocols import sasl
 from tests.fuzz import inputs
 from tests.hostile.honest import HonestSession, Maildrop
 from tests.hostile.quirks import Letter, Quirks
 
 USER, PASSWORD = "somebody", "Xq7-never-in-a-log-Zk2"
 LOGINS = (b"PASS ", b"APOP ", b"AUTH ")
+MECHANISMS = frozenset(kind.name.encode() for kind in sasl.MECHANISMS.values())
 MAX_TURNS = 20_000
 
 
@@ -63,7 +65,7 @@ class Liar:
     def secrets(self) -> list[bytes]:
         """What the client said in confidence: the last word of a login command, and a line that is no command."""
         words = [line.split(b" ")[-1] for line in self.commands if line[:5] in LOGINS or not line[:4].isupper()]
-        return [PASSWORD.encode(), *(word for word in words if len(word) > 10)]
+        return [PASSWORD.encode(), *(word for word in words if len(word) > 10 and word not in MECHANISMS)]
 
     def end(self, how: str) -> bytes:
         self.ending = how
