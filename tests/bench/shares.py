@@ -21,9 +21,9 @@ from typing import Any
 import typer
 
 from mailmove import archive, net
-from mailmove.archive import durable, log, store
+from mailmove.archive import drafts, durable, log, store
 from mailmove.cli.pull import pull
-from mailmove.jobs import pull as job
+from mailmove.jobs import receiving
 from mailmove.protocols.pop3 import framing
 from tests.servers.dovecot import Dovecot
 from tests.support import mails
@@ -33,9 +33,8 @@ from tests.support.client import HOST
 STEPS: tuple[tuple[str, object, str], ...] = (
     ("read", net.Stream, "exchange"),
     ("un-stuff", framing.Framer, "read_block"),
-    ("open", store.Draft, "__init__"),
-    ("write", store, "write_all"),
-    ("hash (and head)", store.Draft, "write"),
+    ("hash (and head)", drafts.Draft, "write"),
+    ("open and write", drafts.Draft, "_write_waiting"),
     ("sync", durable.SystemSyncer, "_sync"),
     ("sync", durable, "sync_file"),
     ("sync", log, "sync_file"),
@@ -44,8 +43,8 @@ STEPS: tuple[tuple[str, object, str], ...] = (
     ("log", log.Log, "append"),
     ("catalogue", archive.Archive, "_decide"),
     ("catalogue", archive.Archive, "_append"),
-    ("wait for the group before", job.Pull, "_keep_up"),
-    ("all the rest of retrieving", job.Pull, "_retrieve"),
+    ("wait for the group before", receiving.Receiver, "_keep_up"),
+    ("all the rest of retrieving", receiving.Receiver, "retrieve"),
 )
 
 
