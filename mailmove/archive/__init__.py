@@ -27,8 +27,9 @@ from mailmove.archive.lock import WriterLock
 from mailmove.archive.log import Log
 from mailmove.archive.projection import Entry, apply
 from mailmove.archive.reader import Reader
+from mailmove.archive.rebuilding import Rebuilt, new_database, rebuild
 from mailmove.archive.records import Place, Record, encode, event
-from mailmove.archive.recovery import Recovered, Recovery, clear_groups
+from mailmove.archive.recovery import Recovered, Recovery, Taken, clear_groups
 from mailmove.archive.run import Filed, GroupLimits, Received, Run
 from mailmove.archive.state import claim_state, record_writer
 from mailmove.archive.store import Store
@@ -54,6 +55,7 @@ class Archive:
         self.id = archive_id
         self.created = False
         self.recovered = Recovered()
+        self.rebuilt: Rebuilt | None = None
         self.catalogue: Catalogue
         self._lock = lock
         self._clock = clock
@@ -71,9 +73,11 @@ class Archive:
         wait: float = 0.0,
         take_over: bool = False,
         clock: Clock = utc_now,
+        anew: Taken | None = None,
     ) -> Archive:
         """Takes the lock and makes log, files and catalogue agree (design.md, "Open").
 
+        `anew`: archive.db is made anew first, whatever it is, and this is told of each batch (rebuilding.py).
         Raises UsageError (no archive there), ArchiveBusy, ArchiveDamaged, ArchiveTooNew, ArchiveElsewhere, ArchiveFull.
         """
         root = root.absolute()
@@ -86,15 +90,18 @@ class Archive:
             archive.created = fresh
             archive._lock.acquire(root, wait)
             try:
-                archive._recover()
+                archive._recover(anew)
             except BaseException:
                 archive.close()
                 raise
         return archive
 
-    def _recover(self) -> None:
+    def _recover(self, anew: Taken | None) -> None:
         self.layout.ensure()
         record_writer(self.layout.root, self.layout.state)
+        if anew:
+            self.rebuilt = rebuild(self.layout, self._log, self._clock(), anew)
+        new_database(self.layout).unlink(missing_ok=True)
         self.catalogue = Catalogue.open(self.layout.database)
         if self.layout.state != self.layout.root:
             (self.layout.root / "archive.db").unlink(missing_ok=True)

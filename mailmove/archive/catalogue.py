@@ -55,9 +55,10 @@ class Catalogue:
         return cls(connection)
 
     @classmethod
-    def temporary(cls) -> Catalogue:
-        """A private one on SQLite's own temporary file, gone when closed: `verify` projects the log into it."""
-        connection = sqlite3.connect("", isolation_level=None)
+    def temporary(cls, path: Path | str = "") -> Catalogue:
+        """A private one that no crash need spare: at `path`, or on a file of SQLite's own that is gone when closed."""
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = MEMORY")
         connection.execute("PRAGMA synchronous = OFF")
         _migrate(connection)
         return cls(connection)

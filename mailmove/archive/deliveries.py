@@ -160,7 +160,7 @@ class Deliveries:
         """Deliveries that were announced and not settled: those of the last window before a crash."""
         rows = self._rows(
             "SELECT digest, intend, uidvalidity, floor, time FROM deliveries WHERE mailbox = ? AND state = 'intended'"
-            " ORDER BY id",
+            " AND state != 'delivered' ORDER BY id",  # the second condition names the index of those
             self._id,
         )
         return [Open(Digest(d), intend, v, floor, parse_timestamp(time)) for d, intend, v, floor, time in rows]

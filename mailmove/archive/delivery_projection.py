@@ -86,7 +86,8 @@ def _deliver(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
 def _time_window(catalogue: Catalogue, mailbox: int, record: Record) -> None:
     """How long a window took here at worst: how long to wait for a server that may still be at work."""
     row = catalogue.connection.execute(
-        "SELECT time FROM deliveries WHERE mailbox = ? AND intend = ? LIMIT 1", (mailbox, record["intend"])
+        "SELECT time FROM deliveries WHERE mailbox = ? AND digest = ? AND intend = ? LIMIT 1",
+        (mailbox, record["digest"], record["intend"]),
     ).fetchone()
     if row is not None:
         seconds = _seconds(row[0], record["time"])

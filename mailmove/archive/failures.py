@@ -46,9 +46,10 @@ def _database_error(root: Path, error: sqlite3.Error) -> ArchiveError:
         return _full(root)
     if not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
         return ArchiveDamaged(
-            f"{root / 'archive.db'} is damaged ({error}); delete it and run again: it is rebuilt from mail/ and log/."
+            f"{root / 'archive.db'} is damaged ({error}). Run `mailmove rebuild`: it is made anew from mail/ and log/, "
+            "and the old one is kept."
         )
-    return ArchiveError(f"The catalogue of {root} failed: {error}. Run again; if it persists, delete archive.db.")
+    return ArchiveError(f"The catalogue of {root} failed: {error}. Run again; if it persists, `mailmove rebuild`.")
 
 
 def _full(root: Path) -> ArchiveFull:

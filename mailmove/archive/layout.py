@@ -76,6 +76,10 @@ class Layout:
         """The file of a message: its exact octets (design.md section 5)."""
         return self.mail / digest[:SHARD] / f"{digest}.eml"
 
+    def message_name(self, digest: Digest) -> str:
+        """The same as text, for what is done to every message."""
+        return f"{self.root}/mail/{digest[:SHARD]}/{digest}.eml"
+
     def ensure(self) -> None:
         """Makes the folders and README.txt that are missing, and all names durable: a dead run may not have."""
         for folder in (self.mail, self.log, self.tmp, self.quarantine):
@@ -178,21 +182,57 @@ log/      what happened, one JSON object a line, oldest first; segments 00000001
                    "target": an earlier delivery of that message does not count any more
           "intend" these messages are about to be sent to a mailbox of another server ("target", "mailbox")
           "deliver"  that server has this message, as number "uid" of its mailbox ("uidvalidity")
+          "repair" the file of a message was damaged or missing, and the right octets were put back ("from" where); the
+                   damaged file is in quarantine/ under the name in "quarantined"
           "run"    a run began or ended, with its counts
           checkpoint: the archive's id, how many lines there are, and one hash over all of them (the root of their
           Merkle tree by RFC 6962; a leaf is sha256 of a zero octet and the line). Keep a copy elsewhere: it proves
           later that nothing before it was changed (mailmove verify --since COPY)
+          ts/ such checkpoints, each with an authority's time stamp (RFC 3161), which proves when it was so:
+          openssl ts -verify -in log/ts/N.tsr -data log/ts/N.checkpoint -CAfile THE-AUTHORITY.pem
 archive.db  an SQLite database made from mail/ and log/, for quick look-ups. If deleted, the next run rebuilds it.
+search.db   an index of the words in all messages (mailmove index). If deleted, the next index run makes it anew.
+verify.json when each folder of mail/ was last proven sound (mailmove verify). If deleted, all are due again.
 tmp/ quarantine/ lock FORMAT   needed by mailmove only
 
-Check every message (prints nothing if all is well):
-    find mail -name '*.eml' -exec sha256sum {} + | awk '{ n=$2; sub(/.*\\//, "", n); sub(/\\.eml$/, "", n);
-        if (n != $1) print "DAMAGED", $2 }'
-List all messages, oldest first (date, file, mailbox, unique id):
-    cat log/*.jsonl | jq -r 'select(.t == "add") |
-        [.internal_date, "mail/\\(.digest[0:3])/\\(.digest).eml", .maildrop, .unique_id] | @tsv' | sort
-Check that no message is missing (prints nothing if all are there, and names any that was voided for good reason):
-    cat log/*.jsonl | jq -r 'select(.t == "add") | "mail/\\(.digest[0:3])/\\(.digest).eml"' | sort -u |
-        while read -r f; do test -f "$f" || echo "MISSING $f"; done
+To be typed in this folder; sha256sum, find, awk and jq are needed, and no mailmove.
+
+Check all messages (prints nothing if all is well, else DAMAGED, MISSING, or EXTRA: a file that the log does not tell
+of, like the last ones of a run that was cut off):
+    { find mail -type f -exec sha256sum {} +
+      cat log/*.jsonl | jq -rn 'foreach inputs as $r (-1; . + 1; . as $n | $r |
+        if .t == "add" or .t == "place" then "log \\($n) \\(.digest)"
+        elif .t == "void" and .target == null then "void \\(.record)" else empty end)'
+    } | awk '
+      $1 == "log" { digest[$2] = $3; next }
+      $1 == "void" { delete digest[$2]; next }
+      { found[substr($0, index($0, "  ") + 2)] = $1 }
+      END {
+        for (n in digest) {
+          file = "mail/" substr(digest[n], 1, 3) "/" digest[n] ".eml"
+          if (file in wanted) continue
+          wanted[file] = 1
+          if (!(file in found)) print "MISSING", file
+          else if (found[file] != digest[n]) print "DAMAGED", file
+        }
+        for (file in found) if (!(file in wanted)) print "EXTRA", file
+      }' | sort
+
+List all messages, oldest first (date, file, mailbox, unique id; one line for each place where a message was found):
+    cat log/*.jsonl | jq -rn 'foreach inputs as $r (-1; . + 1; . as $n | $r |
+        if .t == "add" or .t == "place" then
+          ["\\($n)", .internal_date, "mail/\\(.digest[0:3])/\\(.digest).eml", .maildrop, (.unique_id | @json)]
+          | join("\\t")
+        elif .t == "void" and .target == null then "void\\t\\(.record)" else empty end)' |
+      awk -F '\\t' '$1 == "void" { delete line[$2]; next } { line[$1] = substr($0, length($1) + 2) }
+        END { for (n in line) print line[n] }' | sort -u
+
+Copy all messages to a new folder ../copied (List tells which is which):
+    mkdir ../copied && cat log/*.jsonl | jq -rn 'foreach inputs as $r (-1; . + 1; . as $n | $r |
+        if .t == "add" or .t == "place" then "\\($n) mail/\\(.digest[0:3])/\\(.digest).eml"
+        elif .t == "void" and .target == null then "void \\(.record)" else empty end)' |
+      awk '$1 == "void" { delete file[$2]; next } { file[$1] = $2 } END { for (n in file) print file[n] }' |
+      sort -u | xargs sh -c 'test $# = 0 || cp "$@" ../copied' sh
+
 Read one: open the .eml file in any mail program or text editor.
 """

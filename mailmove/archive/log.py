@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from mailmove.errors import ArchiveDamaged, ArchiveError
 
 SEGMENT_LIMIT = 64 * 1024 * 1024
 """Octets after which a new segment begins."""
+
+SEGMENT = re.compile(r"[0-9]{8}\.jsonl")
+"""What a segment is called; any other file is none of the log's."""
 
 READ_BLOCK = 1 << 20
 
@@ -66,7 +70,8 @@ class Log:
 
     def segments(self) -> dict[int, int]:
         """Segment number -> octets. Raises ArchiveDamaged if one is missing in between."""
-        found = {int(p.stem): p.stat().st_size for p in self._folder.glob("[0-9]*.jsonl") if p.stem.isdigit()}
+        named = (p for p in self._folder.glob("[0-9]*.jsonl") if SEGMENT.fullmatch(p.name))
+        found = {int(p.stem): p.stat().st_size for p in named}
         if found and sorted(found) != list(range(1, len(found) + 1)):
             missing = min(set(range(1, max(found) + 1)) - set(found))
             raise ArchiveDamaged(

@@ -9,7 +9,7 @@ taken for the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 HASH_OCTETS = 32
@@ -49,3 +49,12 @@ class Tree(NamedTuple):
         for start in range(len(self.edge) - 2 * HASH_OCTETS, -1, -HASH_OCTETS):
             root = hashlib.sha256(b"\1" + self.edge[start : start + HASH_OCTETS] + root).digest()
         return root
+
+    def differences(self, other: Tree) -> Iterator[tuple[int, int]]:
+        """Ranges of lines, first and behind, whose perfect subtrees are not those of another tree of this size."""
+        first = start = 0
+        for bit in reversed(range(self.size.bit_length())):
+            if self.size >> bit & 1:
+                if self.edge[start : start + HASH_OCTETS] != other.edge[start : start + HASH_OCTETS]:
+                    yield first, first + (1 << bit)
+                first, start = first + (1 << bit), start + HASH_OCTETS

@@ -2,30 +2,45 @@
 
 Strategy: the log decides. Records the catalogue does not know yet are taken in, each held against its file; a record of
 the unfinished run without a sound file is voided, since nobody was told of it; an older one is damage and stays. A
-missing catalogue is one that knows nothing yet, so rebuilding is the same walk from the start. In batches: memory does
-not grow with the archive. Runs under the writer's lock.
+missing catalogue is one that knows nothing yet, so rebuilding is the same walk from the start, but for the syncs: into
+a new database, which counts only when it is whole (rebuilding.py), all is synced once, at the end. In batches: memory
+does not grow with the archive. Runs under the writer's lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
 from mailmove.archive.catalogue import Catalogue
-from mailmove.archive.durable import sync_directory, sync_file, write_durably
+from mailmove.archive.durable import SystemSyncer, choose_syncer, sync_directory, sync_file, write_durably
 from mailmove.archive.layout import Layout
 from mailmove.archive.log import Line, Log, Position
 from mailmove.archive.merkle import Tree
 from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
 from mailmove.archive.records import Record, checked_digest, decode, encode, event
-from mailmove.archive.store import group_files, read_group, read_head, sound
+from mailmove.archive.store import group_files, read_group, sound, sound_head
 from mailmove.errors import ArchiveDamaged
 from mailmove.message import read_headers
 from mailmove.model import Digest, Headers
 
 BATCH = 1000
+
+MESSAGES = ("add", "place")
+"""Records that tell of a message file."""
+
+UNVOUCHED = 100 * BATCH
+"""Files of a run that did not end that may wait for the one sync at the end."""
+
+Taken = Callable[[int, int], None]
+"""Told of each batch: (messages, octets)."""
+
+
+def _silent(messages: int, octets: int) -> None:
+    """Nobody watches."""
 
 
 @dataclass(slots=True)
@@ -42,7 +57,21 @@ class Recovered:
 class Recovery:
     """One opening of one archive."""
 
-    def __init__(self, layout: Layout, log: Log, catalogue: Catalogue, now: datetime) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        log: Log,
+        catalogue: Catalogue,
+        now: datetime,
+        *,
+        anew: bool = False,
+        taken: Taken = _silent,
+    ) -> None:
+        """`anew`: nothing is durable before `run` returns, nor need it be, as the catalogue is not in use yet."""
+        self._anew = anew
+        self._taken = taken
+        self._unvouched: set[Digest] = set()
+        self._syncer = choose_syncer(layout.root) if anew else None
         self._layout = layout
         self._log = log
         self._catalogue = catalogue
@@ -55,6 +84,8 @@ class Recovery:
         self._compare_log()
         self._grow_tree()
         end = self._take_in()
+        if self._anew:
+            self._sync_all()
         self._quarantine_torn_line(end)
         self._void(end)
         self._recheck_damaged()
@@ -89,38 +120,91 @@ class Recovery:
         end = self._start
         lines = self._log.read(self._start)
         while batch := list(islice(lines, BATCH)):
-            try:
-                self._take_in_batch(batch, end)
-            except NOT_UNDERSTOOD as error:
-                raise _not_understood(self._layout.log, error) from error
+            self._take_in_batch(batch, end)
             end = batch[-1].end
             self._found.records += len(batch)
         return end
 
     def _take_in_batch(self, batch: Sequence[Line], after: Position) -> None:
         entries = [self._entry(line) for line in batch]
-        self._sync(entries)
-        self._log.sync_from(after)
+        if self._anew:
+            self._remember_unvouched(entries)
+        else:
+            self._sync({Digest(entry.record["digest"]) for entry in entries if entry.headers is not None})
+            self._log.sync_from(after)
         with self._catalogue.transaction():
-            apply(self._catalogue, entries)
+            for line, entry in zip(batch, entries, strict=True):
+                self._apply(line, entry)
             for end in {line.end.segment: line.end for line in batch}.values():
                 self._catalogue.advance(end)
+        sizes = [int(entry.record["octets"]) for entry in entries if entry.record["t"] in MESSAGES]
+        self._taken(len(sizes), sum(sizes))
+
+    def _apply(self, line: Line, entry: Entry) -> None:
+        try:
+            apply(self._catalogue, (entry,))
+        except NOT_UNDERSTOOD as error:
+            raise _not_understood(self._where(line), error) from error
 
     def _entry(self, line: Line) -> Entry:
-        record = decode(line.data, f"{self._log.path(line.end.segment)}, record {line.index}")
-        if record["t"] in ("add", "place"):
-            return Entry(line.index, record, self._headers_if_sound(record))
-        return Entry(line.index, record)
+        try:
+            record = decode(line.data, "")
+            headers = self._headers_if_sound(record) if record["t"] in MESSAGES else None
+        except (ArchiveDamaged, *NOT_UNDERSTOOD) as error:
+            raise _not_understood(self._where(line), error) from error
+        return Entry(line.index, record, headers)
+
+    def _where(self, line: Line) -> str:
+        """A line as an editor numbers it."""
+        path = self._log.path(line.end.segment)
+        number = path.read_bytes()[: line.end.octets].count(b"\n")
+        return f"{path}, line {number} (record {line.index})"
 
     def _headers_if_sound(self, record: Record) -> Headers | None:
         digest = checked_digest(record["digest"])
-        if not sound(self._layout, digest):
-            return None
-        return read_headers(read_head(self._layout.message(digest)), self._now)[0]
+        if self._anew and self._catalogue.is_sound(digest):
+            return Headers()  # looked at when it came the first time, which is all a new catalogue knows
+        head = self._head_if_sound(digest)
+        return None if head is None else read_headers(head, self._now)[0]
 
-    def _sync(self, entries: Sequence[Entry]) -> None:
+    def _head_if_sound(self, digest: Digest) -> bytes | None:
+        """What the disk cannot read is damaged, and no reason to give up all the rest."""
+        try:
+            return sound_head(self._layout, digest)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return None
+
+    # ---- durable before it counts
+
+    def _remember_unvouched(self, entries: Sequence[Entry]) -> None:
+        """A record is written only when its file is durable; only what no ended run vouches for is synced again."""
+        if isinstance(self._syncer, SystemSyncer):
+            return
+        for entry in entries:
+            if entry.record["t"] == "run" and entry.record.get("event") == "end":
+                self._unvouched.clear()
+            elif entry.headers is not None:
+                self._unvouched.add(Digest(entry.record["digest"]))
+        if len(self._unvouched) >= UNVOUCHED:
+            self._sync(self._unvouched)
+            self._unvouched.clear()
+
+    def _sync_all(self) -> None:
+        """One syncfs where it is safe, which takes in what somebody may have copied here; else what may need it."""
+        if isinstance(self._syncer, SystemSyncer):
+            self._syncer.begin()
+            try:
+                self._syncer.directories(())
+            finally:
+                self._syncer.close()
+        else:
+            self._sync(self._unvouched)
+            self._log.sync_from(Position())
+
+    def _sync(self, digests: Collection[Digest]) -> None:
         """A dead run may have died between rename and sync, so everything taken in is synced again."""
-        digests = {Digest(entry.record["digest"]) for entry in entries if entry.headers is not None}
         for digest in digests:
             with self._layout.message(digest).open("rb") as file:
                 sync_file(file.fileno())
@@ -163,8 +247,8 @@ class Recovery:
     def _recheck_damaged(self) -> None:
         """A file that was restored by hand is sound again."""
         for digest in list(self._catalogue.damaged()):
-            if sound(self._layout, digest):
-                headers, _ = read_headers(read_head(self._layout.message(digest)), self._now)
+            if (head := self._head_if_sound(digest)) is not None:
+                headers, _ = read_headers(head, self._now)
                 with self._catalogue.transaction():
                     self._catalogue.mark(digest, headers, damaged=False)
 
@@ -200,12 +284,13 @@ def _is_leftover(layout: Layout, catalogue: Catalogue, digest: Digest) -> bool:
 def _damaged_log(path: object, what: str) -> ArchiveDamaged:
     return ArchiveDamaged(
         f"{path} {what}. Restore it from a copy; `mailmove verify` names what is wrong. If you accept the "
-        "log as it is, delete archive.db and run again: it is rebuilt from mail/ and log/."
+        "log as it is, run `mailmove rebuild`: archive.db is made anew from mail/ and log/, and the old one is kept."
     )
 
 
-def _not_understood(path: object, error: Exception) -> ArchiveDamaged:
+def _not_understood(where: str, error: Exception) -> ArchiveDamaged:
+    why = "it is no log record" if isinstance(error, ArchiveDamaged) else f"{type(error).__name__}: {error}"
     return ArchiveDamaged(
-        f"{path} holds a record that cannot be understood ({error}). `mailmove verify` names it. Restore the log from "
-        "a copy, then run again."
+        f"{where} cannot be understood ({why}). Restore the log from a copy, then run again; `mailmove verify` names "
+        "every such line."
     )

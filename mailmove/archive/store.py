@@ -133,10 +133,21 @@ def sound(layout: Layout, digest: Digest) -> bool:
     return hash_file(layout.message(digest)) == digest
 
 
-def read_head(path: Path) -> bytes:
-    """The header section of a message file."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_LIMIT)
+def sound_head(layout: Layout, digest: Digest) -> bytes | None:
+    """The header section of a message file, read once; None unless it is there and hashes to its name.
+
+    Raises OSError if it cannot be read.
+    """
+    try:
+        with open(layout.message_name(digest), "rb", buffering=0) as file:  # noqa: PTH123 - runs for every message
+            head = file.read(HEADER_LIMIT)
+            octets = hashlib.sha256(head)
+            while block := file.read(HEADER_LIMIT) if head else b"":
+                octets.update(block)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    if octets.hexdigest() != digest:
+        return None
     section = header_section(head)
     return head if section is None else section
 

@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from mailmove import __version__
-from mailmove.cli import checkpoint, demo, migrate, pull, replay, skip, status, verify
+from mailmove.cli import (
+    checkpoint,
+    demo,
+    index,
+    migrate,
+    pull,
+    rebuild,
+    repair,
+    replay,
+    search,
+    show,
+    skip,
+    status,
+    timestamp,
+    verify,
+)
 
 app = typer.Typer(
     name="mailmove",
@@ -42,5 +57,11 @@ app.command(name="replay", epilog=replay.EPILOG)(replay.replay)
 app.command(name="migrate", epilog=migrate.EPILOG)(migrate.migrate)
 app.command(name="verify", epilog=verify.EPILOG)(verify.verify)
 app.command(name="status", epilog=status.EPILOG)(status.status)
+app.command(name="index", epilog=index.EPILOG)(index.index)
+app.command(name="search", epilog=search.EPILOG)(search.search)
+app.command(name="show", epilog=show.EPILOG)(show.show)
+app.command(name="repair", epilog=repair.EPILOG)(repair.repair)
+app.command(name="rebuild", epilog=rebuild.EPILOG)(rebuild.rebuild)
 app.command(name="skip", epilog=skip.EPILOG)(skip.skip)
 app.command(name="checkpoint", epilog=checkpoint.EPILOG)(checkpoint.checkpoint)
+app.command(name="timestamp", epilog=timestamp.EPILOG)(timestamp.timestamp)

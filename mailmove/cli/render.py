@@ -165,20 +165,27 @@ def _skip_delivery(report: ReplayReport, item: ReportedException) -> str:
 
 
 def verify_report(report: VerifyReport) -> str:
-    """One headline, then every finding by name."""
-    leftovers = sum(finding.kind == "leftover" for finding in report.findings)
-    problems = len(report.findings) - leftovers
-    head = (
-        f"Sound: {report.archive}" if report.sound else f"NOT SOUND ({_plural(problems, 'problem')}): {report.archive}"
-    )
+    """One headline, how much was looked at, then every finding by name."""
+    problems = sum(not finding.sound for finding in report.findings)
+    sound = "Sound" if report.whole else "Sound as far as this part goes"
+    head = sound if report.sound else f"NOT SOUND ({_plural(problems, 'problem')})"
     proven = f"  {_plural(report.proven, 'message')} proven, {size(report.octets)} in {report.seconds:.1f} s"
-    lines = [head, proven, *(printable(f"  {f.kind}: {f.what}: {f.reason}") for f in report.findings)]
+    lines = [f"{head}: {report.archive}", proven, *_part(report)]
+    lines += [f"  {finding.kind}: {finding.what}: {finding.reason}" for finding in report.findings]
     if any(finding.kind in ("damaged", "missing") for finding in report.findings):
-        lines.append(
-            "  Restore these files from a copy; or delete archive.db and pull again: it is rebuilt, and what the"
-        )
-        lines.append("  server still has is fetched once more.")
-    return "\n".join(lines)
+        lines.append("  Put back what a second copy of the archive (or the server, named as SOURCE) still has:")
+        lines.append(f"  {shlex.join(['mailmove', 'repair', '-a', report.archive, '--from', 'COPY'])}")
+    if any(finding.kind == "catalogue" for finding in report.findings):
+        lines.append(f"  {shlex.join(['mailmove', 'rebuild', '-a', report.archive])}")
+    return "\n".join(map(printable, lines))
+
+
+def _part(report: VerifyReport) -> list[str]:
+    if report.whole:
+        return []
+    looked_at = f"{report.looked_at:,} of {_plural(report.shards, 'folder')} of mail/ looked at"
+    left = f", {report.left:,} more were due when time was up" if report.left else ""
+    return [f"  A part: {looked_at}{left}; the archive has {_plural(report.messages, 'message')}."]
 
 
 def _plural(number: int, word: str) -> str:

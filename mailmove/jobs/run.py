@@ -6,14 +6,18 @@ from functools import singledispatch
 from typing import Protocol
 
 from mailmove.jobs import Context, PullJob, ReplayJob
+from mailmove.jobs.index import IndexJob, IndexReport, run_index
 from mailmove.jobs.migrate import MigrateJob, MigrateReport, run_migrate
 from mailmove.jobs.pull import run_pull
+from mailmove.jobs.rebuild import RebuildJob, RebuildReport, run_rebuild
+from mailmove.jobs.repair import RepairJob, run_repair
+from mailmove.jobs.repair_report import RepairReport
 from mailmove.jobs.replay import run_replay
 from mailmove.jobs.replay_report import ReplayReport
 from mailmove.jobs.report import RunReport
 from mailmove.jobs.verify import VerifyJob, VerifyReport, run_verify
 
-Job = PullJob | ReplayJob | MigrateJob | VerifyJob
+Job = PullJob | ReplayJob | MigrateJob | VerifyJob | RebuildJob | RepairJob | IndexJob
 
 
 class Report(Protocol):
@@ -51,3 +55,18 @@ def _(job: MigrateJob, context: Context) -> MigrateReport:
 @run_job.register
 def _(job: VerifyJob, context: Context) -> VerifyReport:
     return run_verify(job, context)
+
+
+@run_job.register
+def _(job: RebuildJob, context: Context) -> RebuildReport:
+    return run_rebuild(job, context)
+
+
+@run_job.register
+def _(job: RepairJob, context: Context) -> RepairReport:
+    return run_repair(job, context)
+
+
+@run_job.register
+def _(job: IndexJob, context: Context) -> IndexReport:
+    return run_index(job, context)

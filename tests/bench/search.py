@@ -68,18 +68,19 @@ def make(folder: Path, number: int, kind: str) -> int:
     return octets
 
 
-def index(folder: Path) -> tuple[float, float]:
-    """(seconds, peak megabytes) of `mailmove index`, as a process of its own."""
+def index(folder: Path) -> tuple[float, float, float]:
+    """(seconds, seconds of processor, peak megabytes) of `mailmove index`, as a process of its own."""
     program = (
-        "import os, resource, sys; from mailmove.cli import app\n"
+        "import sys, time; from mailmove.cli import app\n"
         "sys.argv = ['mailmove', 'index', '-q', '--json', '-a', sys.argv[1]]\n"
         "try: app.app()\n"
         "except SystemExit: pass\n"
+        "print(time.process_time())\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     said = subprocess.run([sys.executable, "-c", program, str(folder)], check=True, stdout=subprocess.PIPE, text=True)
-    document, _, memory = said.stdout.rstrip().rpartition("\n")
-    return float(json.loads(document)["seconds"]), int(memory) / 1000
+    document, processor, memory = said.stdout.rstrip().rsplit("\n", 2)
+    return float(json.loads(document)["seconds"]), float(processor), int(memory) / 1000
 
 
 def ask(folder: Path, query: str) -> tuple[int, float, float]:
@@ -110,11 +111,14 @@ def command(folder: Path) -> float:
 
 def report(folder: Path, number: int, kind: str) -> None:
     octets = make(folder, number, kind)
-    seconds, memory = index(folder)
+    seconds, processor, memory = index(folder)
     found = (folder / "search.db").stat().st_size
     print(f"\n{number:,} messages ({kind}), {octets / 1e6:,.0f} MB:")
-    print(f"  index: {seconds:.1f} s, {number / seconds:,.0f} messages/s (goal: {GOAL}), peak memory {memory:.0f} MB,")
-    print(f"         search.db {found / 1e6:,.0f} MB; a second pass over nothing new: {index(folder)[0]:.2f} s")
+    print(
+        f"  index: {seconds:.1f} s, {number / seconds:,.0f} messages/s (goal: {GOAL}), {processor:.1f} s of processor,"
+    )
+    print(f"         peak memory {memory:.0f} MB, search.db {found / 1e6:,.0f} MB;")
+    print(f"         a second pass over nothing new: {index(folder)[0]:.2f} s")
     print(f"  the command `search {QUERIES[0]}`: {command(folder):.0f} ms\n")
     print(f"  {'query':46}{'found':>9}{f'newest {LIMIT}':>13}{'count':>10}")
     for query in QUERIES:

@@ -104,7 +104,7 @@ def test_a_log_other_than_catalogued_is_damage_and_nothing_is_changed(archive_di
     with pytest.raises(ArchiveDamaged, match="00000001") as caught:
         Archive.open(archive_dir)
     assert caught.value.exit_code == 4
-    for advice in ("`mailmove verify`", "Restore it from a copy", "delete archive.db"):
+    for advice in ("`mailmove verify`", "Restore it from a copy", "`mailmove rebuild`"):
         assert advice in caught.value.message
     assert tree(archive_dir) == before
 

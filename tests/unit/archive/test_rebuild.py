@@ -91,7 +91,7 @@ def test_a_catalogue_behind_by_any_number_of_runs_comes_out_equal(archive_dir: P
 def test_an_archive_db_that_is_no_database_is_named_and_can_be_deleted(archive_dir: Path) -> None:
     store(archive_dir, OLD)
     (archive_dir / "archive.db").write_bytes(b"no database " * 1000)
-    with pytest.raises(ArchiveDamaged, match=r"archive\.db is damaged .* delete it and run again"):
+    with pytest.raises(ArchiveDamaged, match=r"archive\.db is damaged .* `mailmove rebuild`"):
         Archive.open(archive_dir)
     assert {kind for kind, _ in findings(archive_dir)} == {"catalogue"}
     (archive_dir / "archive.db").unlink()
