@@ -23,10 +23,11 @@ def main() -> None:
         print(f"mailmove {__version__}")
         return
     gc.set_threshold(GARBAGE)
-    from mailmove.cli.app import app
+    from mailmove.cli.app import COMMANDS, command_line
 
+    asked = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
-        app()
+        command_line(asked or COMMANDS)()
     except SystemExit as end:
         if isinstance(end.code, int):
             _leave(end.code)

@@ -71,9 +71,9 @@ def make(folder: Path, number: int, kind: str) -> int:
 def index(folder: Path) -> tuple[float, float, float]:
     """(seconds, seconds of processor, peak megabytes) of `mailmove index`, as a process of its own."""
     program = (
-        "import sys, time; from mailmove.cli import app\n"
+        "import sys, time; from mailmove.cli.app import command_line\n"
         "sys.argv = ['mailmove', 'index', '-q', '--json', '-a', sys.argv[1]]\n"
-        "try: app.app()\n"
+        "try: command_line()()\n"
         "except SystemExit: pass\n"
         "print(time.process_time())\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"

@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from mailmove.cli.app import app
+from mailmove.cli.app import command_line
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCK = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -39,7 +39,7 @@ def _of_line(words: list[str]) -> Iterator[list[str]]:
 
 
 def commands_of_mailmove() -> TyperGroup:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(command_line())
     assert isinstance(root, TyperGroup)
     return root
 
