@@ -37,6 +37,6 @@ def main() -> None:
 def _leave(code: int) -> None:
     """Ends now: everything is closed, and to take modules and listings apart one by one takes as long as many a run."""
     with contextlib.suppress(OSError, ValueError):  # whoever read our output is gone: Python says so, its own way
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # there is none where it was closed: `mailmove … >&-`
+            stream.flush()
         os._exit(code)

@@ -6,7 +6,10 @@ ports and TLS matter. `refused` judges every case the same way; a second look at
 
 from __future__ import annotations
 
+import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 from tests.hostile.peer import Letter, Peer, Quirks, refuse
 from tests.servers.dovecot import Dovecot
 from tests.support import archives, mails
-from tests.support.cli import PASSWORD_FROM_ENV, Result, mailmove
+from tests.support.cli import PASSWORD_FROM_ENV, Result, environment, mailmove
 from tests.support.client import HOST, Referee
 from tests.support.proxy import Proxy
 
@@ -295,3 +298,12 @@ def delete(port: int, user: str, number: int) -> None:
         other.login(user)
         other.ask(f"DELE {number}")
         other.quit()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("words", "code"), [("--help", 0), ("status -a /nowhere", 2)])
+def test_a_closed_output_changes_no_exit_code(closed: str, words: str, code: int) -> None:
+    """As some programs start others: without stdout or stderr."""
+    line = f"exec {shlex.quote(sys.executable)} -m mailmove {words} {closed}"
+    run = subprocess.run(["sh", "-c", line], env=environment(), capture_output=True, text=True, timeout=60)
+    assert run.returncode == code and "Traceback" not in run.stderr, run.stderr
