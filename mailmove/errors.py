@@ -163,6 +163,10 @@ class ArchiveTooNew(ArchiveError):
     exit_code = 78
 
 
+class ArchiveOutdated(ArchiveError):
+    """Its catalogue is of an earlier mailmove, and whoever only reads may not bring it up to date."""
+
+
 class ArchiveElsewhere(ArchiveError):
     """Another machine writes to this archive (design.md section 5, the file `writer`)."""
 

@@ -93,6 +93,15 @@ class InternalDate:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """When a group is committed: whichever comes first (design.md section 5)."""
+
+    messages: int = 256
+    octets: int = 16 * 1024 * 1024
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Headers:
     """What the catalogue keeps of a header section, decoded for people; empty strings where the field is missing.
 

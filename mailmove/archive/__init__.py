@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,15 +27,15 @@ from mailmove.archive.lock import WriterLock
 from mailmove.archive.log import Log
 from mailmove.archive.projection import Entry, apply
 from mailmove.archive.reader import Reader
-from mailmove.archive.rebuilding import Rebuilt, new_database, rebuild
+from mailmove.archive.rebuilding import Rebuilt, new_database, rebuild, upgrade
 from mailmove.archive.records import Place, Record, encode, event
 from mailmove.archive.recovery import Recovered, Recovery, Taken, clear_groups
-from mailmove.archive.run import Filed, GroupLimits, Received, Run
+from mailmove.archive.run import Filed, Received, Run
 from mailmove.archive.state import claim_state, record_writer
 from mailmove.archive.store import Store
 from mailmove.errors import LocalProtocolError
 from mailmove.message import read_headers
-from mailmove.model import Complete, Digest, Headers, MaildropEntry, RunId, UniqueId
+from mailmove.model import Complete, Digest, GroupLimits, Headers, MaildropEntry, RunId, UniqueId
 
 __all__ = ["Archive", "Draft", "Filed", "GroupLimits", "Reader", "Received", "check_creatable", "is_archive"]
 
@@ -102,6 +102,7 @@ class Archive:
         if anew:
             self.rebuilt = rebuild(self.layout, self._log, self._clock(), anew)
         new_database(self.layout).unlink(missing_ok=True)
+        upgrade(self.layout, self._clock())
         self.catalogue = Catalogue.open(self.layout.database)
         if self.layout.state != self.layout.root:
             (self.layout.root / "archive.db").unlink(missing_ok=True)
@@ -169,8 +170,10 @@ class Archive:
 
     def draft(self) -> Draft:
         """A new draft in tmp/."""
-        with disk_errors(self.layout.root):
+        try:
             return self.store.draft()
+        except OSError as error:
+            raise disk_error(self.layout.root, error) from error
 
     def finish(self, draft: Draft) -> None:
         """All octets of a draft are in; its digest is known from here on."""
@@ -200,27 +203,26 @@ class Archive:
     def _file(self, received: Sequence[Received]) -> tuple[list[Filed], list[tuple[Record, Headers]]]:
         """Decides `add` or `place` for each message of a group, in order. Only asks; writes nothing."""
         now = self._clock()
-        here: set[Digest] = set()
-        ids: set[str] = set()
+        heads = [read_headers(item.draft.headers, now) for item in received]
+        sound_files = self.catalogue.soundness([item.draft.digest for item in received])
+        elsewhere = self.catalogue.message_ids([headers.message_id for headers, _ in heads])
+        here: set[str] = set()
         filed, entries = [], []
-        for item in received:
-            headers, date = read_headers(item.draft.headers, now)
-            digest = item.draft.digest
-            sound = True if digest in here else self.catalogue.is_sound(digest)
+        for item, (headers, date) in zip(received, heads, strict=True):
+            digest, octets, complete, again = item.draft.digest, item.draft.octets, item.complete, item.again
+            sound = sound_files.get(digest)
             known = sound is not None
-            octets, complete, again = item.draft.octets, item.complete, item.again
             place = self._run.place(item.entry, digest, octets, date, now, complete=complete, again=again)
             if known and not again and self._came_before(place):
                 place = replace(place, again=True)
-            version = not sound and self._is_version(headers.message_id, digest, ids)
-            here.add(digest)
-            ids.add(headers.message_id)
+            message_id = headers.message_id
+            other = message_id in here or (message_id in elsewhere and self.catalogue.has_other(message_id, digest))
+            version = not sound and bool(message_id) and other
+            sound_files[digest] = True
+            here.add(message_id)
             filed.append(Filed(item.entry, place, new=not sound, version=version))
             entries.append((place.record(known=known), headers))
         return filed, entries
-
-    def _is_version(self, message_id: str, digest: Digest, here: Collection[str]) -> bool:
-        return bool(message_id) and (message_id in here or self.catalogue.has_other(message_id, digest))
 
     def _came_before(self, place: Place) -> bool:
         """Whether this very message at this very entry is recorded already, as often as it came in this session."""

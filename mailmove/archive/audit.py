@@ -1,9 +1,10 @@
 """Holds an archive against itself: files against their names, the log, and the catalogue against both.
 
 Strategy: the log comes first (audit_log.py), and with it the catalogue (audit_catalogue.py), since it says what must
-be there; then the files, shard by shard (audit_files.py), all of them or those whose turn it is (proofs.py). Takes no
-lock: a pull may be running, so the catalogue is compared as of one moment, and before a file is called extra, the
-.group files and then the log's new tail are read again. Changes nothing; what was proven when is noted by the caller.
+be there; then what else is in the folder (audit_folder.py), and the files, shard by shard (audit_files.py), all of them
+or those whose turn it is (proofs.py). Takes no lock: a pull may be running, so the catalogue is compared as of one
+moment, and before a file is called extra, the .group files and then the log's new tail are read again. Changes nothing;
+what was proven when is noted by the caller.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from mailmove.archive import Reader
 from mailmove.archive.audit_catalogue import COMPARED
 from mailmove.archive.audit_files import Files, Proof, is_shard
+from mailmove.archive.audit_folder import strangers
 from mailmove.archive.audit_log import LogAudit
 from mailmove.archive.checkpoint import Checkpoint
 from mailmove.archive.failures import disk_errors
@@ -76,6 +78,7 @@ class Audit:
         with disk_errors(self._reader.layout.root):
             try:
                 yield from self._log.run()
+                yield from strangers(self._reader.layout)
                 yield from self._mail(begin)
             finally:
                 self._log.expected.close()

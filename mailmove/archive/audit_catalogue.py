@@ -14,7 +14,7 @@ from itertools import zip_longest
 from mailmove.archive.catalogue import Catalogue, storable
 from mailmove.archive.findings import Finding
 from mailmove.archive.log import Position
-from mailmove.archive.projection import UNREADABLE
+from mailmove.archive.place_projection import UNREADABLE
 from mailmove.model import Digest, Headers
 
 REMEDY = "run `mailmove rebuild`"

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mailmove.archive import audit_catalogue
 from mailmove.archive.audit_catalogue import Description, contradiction
+from mailmove.archive.audit_folder import is_dropped, stranger
 from mailmove.archive.audit_log import LogAudit
 from mailmove.archive.findings import Finding
 from mailmove.archive.layout import SHARD, Layout
@@ -160,9 +161,9 @@ class Files:
         """What is in mail/ and is no shard, file by file."""
         for name in sorted(names):
             path = self._layout.mail / name
-            found = sorted(path.iterdir()) if path.is_dir() else [path]
+            found = sorted(path.iterdir()) if path.is_dir() and not is_dropped(name) else [path]
             for extra in found:
-                yield Finding("extra", self.shown(extra), "no log record tells of it")
+                yield stranger(self.shown(extra), extra.name, "no log record tells of it")
 
     def _unclaimed(self, folder: Path, names: list[str]) -> Iterator[Proof]:
         about_to_be = {digest for group in group_files(self._layout) for digest in read_group(group)}
@@ -177,7 +178,7 @@ class Files:
                 reason = "of an unfinished run; adopted when its message comes in again"
                 yield Proof(None, Finding("leftover", self.shown(path), reason))
             elif os.path.lexists(path):
-                yield Proof(None, Finding("extra", self.shown(path), "no log record tells of it"))
+                yield Proof(None, stranger(self.shown(path), name, "no log record tells of it"))
 
     def shown(self, path: Path) -> str:
         return path.relative_to(self._layout.root).as_posix()

@@ -19,17 +19,15 @@ from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.checkpoint import NAME, Checkpoint, read_checkpoint
 from mailmove.archive.failures import is_full
 from mailmove.archive.findings import Finding
-from mailmove.archive.log import SEGMENT, Line, Position
+from mailmove.archive.log import Line, Position
 from mailmove.archive.merkle import Tree
 from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
 from mailmove.archive.records import Record, decode
-from mailmove.errors import ArchiveDamaged
+from mailmove.errors import ArchiveDamaged, ArchiveOutdated
 from mailmove.model import Headers
 
 BATCH = 1000
 OWN = f"log/{NAME}"
-FOLDER = "ts"
-"""Time stamps are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +75,25 @@ class LogAudit:
         yield from self._who_is_right()
         yield from self._copies()
         yield from self._unfinished()
-        yield from self._strangers()
 
     # ---- the catalogue, as of one moment
 
     def _catalogue(self) -> Iterator[Finding]:
-        with self._reader.catalogue() as catalogue:
-            if catalogue is None:
-                return
-            try:
-                yield from self._compare(catalogue)
-            except (sqlite3.Error, ValueError) as error:
-                if isinstance(error, sqlite3.Error) and is_full(error):
-                    raise
-                reason = f"cannot be read ({error}); {audit_catalogue.REMEDY}"
-                yield Finding("catalogue", "archive.db", reason)
+        try:
+            with self._reader.catalogue() as catalogue:
+                if catalogue is not None:
+                    yield from self._compare_if_readable(catalogue)
+        except ArchiveOutdated:
+            yield Finding("note", "archive.db", "is of an earlier mailmove, so it is compared after the next run only")
+
+    def _compare_if_readable(self, catalogue: Catalogue) -> Iterator[Finding]:
+        try:
+            yield from self._compare(catalogue)
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and is_full(error):
+                raise
+            reason = f"cannot be read ({error}); {audit_catalogue.REMEDY}"
+            yield Finding("catalogue", "archive.db", reason)
 
     def _compare(self, catalogue: Catalogue) -> Iterator[Finding]:
         catalogue.connection.execute("BEGIN")
@@ -266,14 +268,6 @@ class LogAudit:
             yield Finding("leftover", f"log/{path.name}", reason)
         elif self._read.records and path.name != self._reader.log.path(self._read.segment).name and octets == 0:
             yield Finding("leftover", f"log/{path.name}", "is empty: a run was cut off")
-
-    def _strangers(self) -> Iterator[Finding]:
-        folder = self._reader.layout.log
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name == f"{NAME}.new":
-                yield Finding("leftover", f"log/{path.name}", "of an unfinished run; the next one writes it anew")
-            elif not (path.name == FOLDER and path.is_dir()) and path.name != NAME and not SEGMENT.fullmatch(path.name):
-                yield Finding("extra", f"log/{path.name}", "no part of a log")
 
     def _name(self, segment: int) -> str:
         return f"log/{self._reader.log.path(segment).name}"

@@ -1,7 +1,8 @@
 """The catalogue: archive.db, a projection of mail/ and log/ (design.md section 5).
 
 Strategy: one explicit transaction a group, durable (WAL with synchronous=FULL) when it returns. Projected tables are
-written by projection.py only; here are the connection, the log position, the counters, and what may be asked.
+written by projection.py only; here are the connection, the log position and the counters; what may be asked is in
+questions.py.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import operator
+import os
 import sqlite3
 import threading
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from mailmove import __version__
 from mailmove.archive.log import Position
-from mailmove.archive.records import Place
-from mailmove.model import Complete, DateOrigin, Digest, Headers, InternalDate, MaildropEntry, RunId, UniqueId
+from mailmove.archive.questions import Questions
+from mailmove.errors import ArchiveOutdated, ArchiveTooNew
+from mailmove.model import Digest, Headers, RunId
 
 SCHEMA_VERSION = 5
 """How many migrations schema.py has; in the database it is SQLite's user_version."""
@@ -27,31 +29,46 @@ SCHEMA_VERSION = 5
 NOTHING: tuple[int, ...] = (0, 0, 0, 0)
 NO_COUNTS: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
 
+CHECKPOINT = 4000
+"""Pages in the WAL before it is written back: 16 MB. A group changes most pages of four indexes, again and again."""
 
-class Catalogue:
+CACHE = 8000
+"""KiB of pages kept in memory: the indexes of a first pull's first 10,000 messages."""
+
+
+class Catalogue(Questions):
     """One open archive.db."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-        self._maildrops: dict[str, int] = {}
+        super().__init__(connection)
         self._counts: dict[int, tuple[int, ...]] = {}
         self._totals = NOTHING
 
     @classmethod
     def open(cls, path: Path) -> Catalogue:
-        """For the one writer, made or migrated as needed. Raises sqlite3.DatabaseError if it is no database."""
+        """For the one writer, made when missing. Raises ArchiveTooNew, sqlite3.DatabaseError if it is no database."""
         # Two threads use it in turn, never at a time: the pull's, and the one that commits (jobs/committer.py).
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+        connection.execute(f"PRAGMA cache_size = {-CACHE}")
         _migrate(connection)
         return cls(connection)
 
     @classmethod
     def read(cls, path: Path) -> Catalogue:
-        """For a reader, who takes no lock and changes nothing. Raises sqlite3.OperationalError if there is none."""
-        uri = path.resolve().as_uri()
-        connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+        """For a reader, who takes no lock and changes nothing.
+
+        Raises ArchiveTooNew, ArchiveOutdated, sqlite3.OperationalError if there is none.
+        """
+        connection = sqlite3.connect(only_read(path), uri=True, isolation_level=None)
+        try:
+            with contextlib.suppress(sqlite3.Error):  # it is told of by the first question that matters
+                check_schema(connection, path)
+        except BaseException:
+            connection.close()
+            raise
         return cls(connection)
 
     @classmethod
@@ -123,17 +140,6 @@ class Catalogue:
             self._maildrops[name] = self.maildrop_id(name)
         return self._maildrops[name]
 
-    def maildrop_id(self, name: str) -> int:
-        """The row id of a maildrop, 0 if it has none yet."""
-        if name in self._maildrops:
-            return self._maildrops[name]
-        row = self.connection.execute("SELECT id FROM maildrops WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def maildrop_names(self) -> list[str]:
-        """Every maildrop of the archive."""
-        return [name for (name,) in self.connection.execute("SELECT name FROM maildrops ORDER BY name")]
-
     def count(
         self,
         maildrop: int,
@@ -166,27 +172,7 @@ class Catalogue:
             )
         self._counts, self._totals = {}, NOTHING
 
-    # ---- what may be asked
-
-    def has_message(self, digest: Digest) -> bool:
-        return self._one("SELECT 1 FROM messages WHERE digest = ?", digest) is not None
-
-    def is_sound(self, digest: Digest) -> bool | None:
-        """False if the file is known to be damaged, None if there is no such message."""
-        row = self._one("SELECT damaged FROM messages WHERE digest = ?", digest)
-        return None if row is None else not row[0]
-
-    def damaged(self) -> Iterator[Digest]:
-        for (digest,) in self.connection.execute("SELECT digest FROM messages WHERE damaged = 1 ORDER BY digest"):
-            yield Digest(digest)
-
-    def damaged_places_of_unfinished_runs(self) -> list[tuple[int, str, str, str]]:
-        """(record, digest, maildrop, unique id) of places without a sound file that no ended run vouches for."""
-        return self.connection.execute(
-            "SELECT p.record, p.digest, d.name, p.unique_id FROM messages m CROSS JOIN places p ON p.digest = m.digest"
-            " JOIN maildrops d ON d.id = p.maildrop JOIN runs r ON r.run = p.run WHERE m.damaged = 1 AND r.ended = ''"
-            " AND r.started >= (SELECT coalesce(max(started), '') FROM runs WHERE ended != '') ORDER BY p.record"
-        ).fetchall()
+    # ---- what is no record of its own
 
     def mark(self, digest: Digest, headers: Headers, *, damaged: bool) -> None:
         """A message's file was found damaged, or sound again. Inside a transaction."""
@@ -197,79 +183,11 @@ class Catalogue:
         )
         self.total(damaged=1 if damaged else -1)
 
-    def has_other(self, message_id: str, digest: Digest) -> bool:
-        """Whether a message of other octets has the same Message-ID."""
-        query = "SELECT 1 FROM messages WHERE message_id = ? AND message_id != '' AND digest != ? LIMIT 1"
-        return self._one(query, message_id, digest) is not None
-
     def remember_text(self, maildrop: str, unique_id: str, run: RunId, text: str) -> None:
         """Advice: what a server said of a message. Inside a transaction."""
         self.connection.execute(
             "INSERT OR REPLACE INTO server_texts VALUES (?, ?, ?, ?)", (maildrop, unique_id, run, text)
         )
-
-    def parked_elsewhere(self, maildrop: str, listed: Container[tuple[UniqueId, int]]) -> list[tuple[UniqueId, int]]:
-        """Parked messages of a maildrop that are not among those `listed` now."""
-        rows = self.connection.execute(
-            "SELECT unique_id, listed FROM parked WHERE maildrop = ?", (self.maildrop_id(maildrop),)
-        )
-        return [(unique_id, octets) for unique_id, octets in rows if (unique_id, octets) not in listed]
-
-    def place(self, maildrop: str, entry: MaildropEntry, digest: Digest) -> Place:
-        """The last thing that is recorded of these octets at this entry, where they are known to be."""
-        octets, complete, by, run, time, internal_date, origin = self._one(
-            "SELECT octets, complete, identified_by, run, time, internal_date, internal_date_origin FROM places"
-            " WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ? ORDER BY record DESC LIMIT 1",
-            self.maildrop_id(maildrop),
-            entry.unique_id,
-            entry.octets,
-            digest,
-        )
-        date = InternalDate(datetime.fromisoformat(internal_date), DateOrigin(origin))
-        return Place(
-            *(digest, octets, entry.octets, Complete(complete), maildrop, entry.unique_id, RunId(run)),
-            time=datetime.fromisoformat(time),
-            internal_date=date,
-            by=by,
-        )
-
-    def places_before(self, record: int, place: Place) -> int:
-        """How many records before number `record` are of exactly this message at exactly this entry."""
-        row = self._one(
-            "SELECT count(*) FROM places WHERE maildrop = ? AND unique_id = ? AND listed = ? AND digest = ?"
-            " AND counted = 1 AND deleted = 0 AND record < ?",
-            self.maildrop_id(place.maildrop),
-            place.unique_id,
-            place.listed,
-            place.digest,
-            record,
-        )
-        return int(row[0])
-
-    def received(self, maildrop: str, unique_id: UniqueId, listed: int, record: int) -> list[tuple[Digest, Complete]]:
-        """What is recorded at this entry from record number `record` on."""
-        rows = self.connection.execute(
-            "SELECT digest, complete FROM places WHERE maildrop = ? AND unique_id = ? AND listed = ? AND record >= ?"
-            " ORDER BY record",
-            (self.maildrop_id(maildrop), unique_id, listed, record),
-        )
-        return [(Digest(digest), Complete(complete)) for digest, complete in rows]
-
-    def internal_date(self, digest: Digest) -> InternalDate:
-        """The earliest date of a message's places."""
-        time, origin = self._one(
-            "SELECT internal_date, internal_date_origin FROM places WHERE digest = ? ORDER BY internal_date LIMIT 1",
-            digest,
-        )
-        return InternalDate(datetime.fromisoformat(time), DateOrigin(origin))
-
-    def unreliable_sizes(self, maildrop: str) -> bool:
-        """Whether this maildrop's server was found to list wrong sizes throughout."""
-        row = self._one("SELECT unreliable_sizes FROM maildrops WHERE name = ?", maildrop)
-        return bool(row and row[0])
-
-    def _one(self, query: str, *values: object) -> Any:
-        return self.connection.execute(query, values).fetchone()
 
 
 def prepare() -> None:
@@ -277,10 +195,54 @@ def prepare() -> None:
     threading.Thread(target=importlib.import_module, args=("mailmove.archive.schema",)).start()
 
 
+def only_read(path: Path) -> str:
+    """SQLite's URI of a database that is only read, also where nothing can be written.
+
+    Beside a database in WAL mode SQLite makes two files, be it only read. On a read-only disk, or in a folder of
+    somebody else, it is taken as it is, if there is no WAL: then all of it is in its one file (sqlite.org/wal.html).
+    """
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    there_is_more = Path(f"{path}-wal").exists()
+    return uri if there_is_more or os.access(path.resolve().parent, os.W_OK) else f"{uri}&immutable=1"
+
+
+def schema_of(connection: sqlite3.Connection, name: str = "main") -> int:
+    """How many of schema.py's migrations a database has had; 0: none, and it may be empty or no catalogue.
+
+    The number that SQLite keeps says so at once. Where it is not ours the list of migrations is asked, since one
+    flipped bit must not make a catalogue look as if it came from another time.
+    """
+    if connection.execute(f"PRAGMA {name}.user_version").fetchone()[0] == SCHEMA_VERSION:
+        return SCHEMA_VERSION
+    there = f"SELECT 1 FROM {name}.sqlite_master WHERE name = '_sqlite_migrations'"  # noqa: S608 - a name of ours
+    if connection.execute(there).fetchone() is None:
+        return 0
+    return int(connection.execute(f"SELECT count(*) FROM {name}._sqlite_migrations").fetchone()[0])  # noqa: S608
+
+
+def check_schema(connection: sqlite3.Connection, path: Path, name: str = "main") -> None:
+    """For readers, who change nothing. Raises ArchiveTooNew, ArchiveOutdated."""
+    schema = schema_of(connection, name)
+    if schema > SCHEMA_VERSION:
+        raise _too_new(path)
+    if 0 < schema < SCHEMA_VERSION:
+        raise ArchiveOutdated(
+            f"{path} is of an earlier mailmove; the next `mailmove pull`, or any other command that writes to the "
+            "archive, brings it up to date and keeps the old one in quarantine/."
+        )
+
+
+def _too_new(path: object) -> ArchiveTooNew:
+    return ArchiveTooNew(f"{path} was written by a newer mailmove than this {__version__}: use that one, or a later.")
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     """Makes or brings up to date the tables. What does it is imported only where there is something to do."""
-    if connection.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_VERSION:
+    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
         return
+    if schema_of(connection) > SCHEMA_VERSION:
+        (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+        raise _too_new(path)
     from mailmove.archive.schema import migrate
 
     migrate(connection)

@@ -1,14 +1,14 @@
 """What was delivered to one mailbox of a target, and what is still to be (design.md section 7, "Selection").
 
-Strategy: questions about the catalogue, and no changes but to a temporary table. The selection is made by one query
-into that table and read in pages, so memory does not grow with the archive; what has been delivered is counted there
+Strategy: questions about the catalogue, and no changes but to temporary tables. The selection is made by one query
+into one of them and read in pages, so memory does not grow with the archive; what has been delivered is counted there
 by SQLite, and only the rest is ever looked at one by one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,6 +81,7 @@ class Deliveries:
         self._catalogue = catalogue
         self.target = target
         self.mailbox = mailbox
+        self._all = True
 
     @property
     def _id(self) -> int:
@@ -102,19 +103,46 @@ class Deliveries:
 
     # ---- the selection
 
+    def choose(self, digests: Iterable[Digest]) -> None:
+        """From now on a selection has these messages only."""
+        rows = ((digest,) for digest in digests)
+        self._make_room()
+        self._catalogue.connection.execute("DELETE FROM temp.chosen")
+        self._catalogue.connection.executemany("INSERT OR IGNORE INTO temp.chosen VALUES (?)", rows)
+        self._all = False
+
+    def _make_room(self) -> None:
+        """For `choose`."""
+        self._catalogue.connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS chosen (digest TEXT PRIMARY KEY) WITHOUT ROWID"
+        )
+
+    def selects(self, digest: Digest, maildrops: Sequence[str]) -> bool:
+        """Whether a selection of these maildrops (of all if none is named) has this message."""
+        self._make_room()
+        rows = self._rows(
+            "SELECT 1 FROM places WHERE digest = ? AND (? OR maildrop IN (SELECT value FROM json_each(?)))"
+            " AND (? OR digest IN (SELECT digest FROM temp.chosen)) LIMIT 1",
+            *(digest, not maildrops, self._ids(maildrops), self._all),
+        )
+        return bool(rows)
+
+    def _ids(self, maildrops: Sequence[str]) -> str:
+        return json.dumps([self._catalogue.maildrop_id(name) for name in maildrops])
+
     def select(self, maildrops: Sequence[str], *, keep_duplicates: bool) -> tuple[int, int]:
         """Makes the selection: all messages of these maildrops (of all if none is named), oldest record first.
 
         Returns how many deliveries that are, and how many byte-identical copies are left out.
         """
         connection = self._catalogue.connection
+        self._make_room()
         connection.execute("DROP TABLE IF EXISTS temp.selection")
         connection.execute(
             "CREATE TEMP TABLE selection (number INTEGER PRIMARY KEY, digest TEXT, octets INTEGER, date TEXT,"
             " suspect INTEGER, places INTEGER, copies INTEGER, delivered INTEGER, skipped INTEGER,"
             " parked INTEGER, uncertain INTEGER)"
         )
-        ids = [self._catalogue.maildrop_id(name) for name in maildrops]
         connection.execute(
             "INSERT INTO temp.selection (digest, octets, date, suspect, places, copies, delivered, skipped, parked,"
             " uncertain) SELECT p.digest, p.octets, p.date, p.suspect, p.places,"
@@ -122,12 +150,12 @@ class Deliveries:
             " coalesce(d.parked, 0), coalesce(d.uncertain, 0) FROM (SELECT digest, octets,"
             " min(internal_date || ' ' || internal_date_origin) AS date,"
             " sum(complete = 'false' AND settled = 0) > 0 AS suspect, max(1, sum(counted)) AS places,"
-            " min(record) AS record FROM places WHERE ?2 OR maildrop IN (SELECT value FROM json_each(?3))"
-            " GROUP BY digest) p"
+            " min(record) AS record FROM places WHERE (?2 OR maildrop IN (SELECT value FROM json_each(?3)))"
+            " AND (?5 OR digest IN (SELECT digest FROM temp.chosen)) GROUP BY digest) p"
             " LEFT JOIN (SELECT digest, sum(state = 'delivered') AS delivered, sum(state = 'skipped') AS skipped,"
             " sum(state = 'parked') AS parked, sum(state = 'uncertain') AS uncertain FROM deliveries"
             " WHERE mailbox = ?4 GROUP BY digest) d ON d.digest = p.digest ORDER BY p.record",
-            (keep_duplicates, not maildrops, json.dumps(ids), self._id),
+            (keep_duplicates, not maildrops, self._ids(maildrops), self._id, self._all),
         )
         row = self._rows("SELECT coalesce(sum(copies), 0), coalesce(sum(places - copies), 0) FROM temp.selection")
         return int(row[0][0]), int(row[0][1])

@@ -1,9 +1,8 @@
 """Messages on their way in: a file in tmp/ each, and a thread that writes them (design.md section 5, step 1).
 
-Strategy: a draft is hashed while it is received. A small one stays in memory until it is whole, and its file is written
-beside the reception of the next, so that the network and the disk do not wait for each other; a large one goes to its
-file as it comes, so that memory stays flat. Nothing here is durable: that is what `Store.settle` is for, and it first
-waits for the writer.
+Strategy: a small draft stays in memory until it is whole, and is hashed and written beside the reception of the next,
+so that the network and the disk do not wait for each other; a large one is hashed and goes to its file as it comes, so
+that memory stays flat. Nothing here is durable: that is what `Store.settle` is for, and it first waits for the writer.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ class Draft:
         self.name = name
         self.syncer = syncer
         self.octets = 0
-        self.digest = Digest("")
         self.fd = -1
         self.failure: Exception | None = None
         self._waiting: list[bytes] | None = []
         self._unwanted = False
         self._at_it = threading.Lock()
         self._hash = hashlib.sha256()
+        self._digest = Digest("")
         self._head = b""
         self._section: bytes | None = None
 
@@ -53,21 +52,35 @@ class Draft:
         """The next octets of the message. Raises OSError."""
         if self._waiting is None:
             write_all(self.fd, data)
+            self._hash.update(data)
         else:
             self._waiting.append(data)
-        self._hash.update(data)
         self.octets += len(data)
         if self._section is None and len(self._head) < HEADER_LIMIT:
             self._head += data[: HEADER_LIMIT - len(self._head)]
             self._section = header_section(self._head)
         if self._waiting is not None and self.octets > SMALL:
-            self._write_waiting()
+            self._write_early()
 
     def finish(self) -> None:
-        """All octets are in: `digest` is known from here on."""
-        self.digest = Digest(self._hash.hexdigest())
+        """All octets are in: `digest` may be asked for from here on."""
         if self._waiting is None:
             self._close_early()
+
+    @property
+    def digest(self) -> Digest:
+        """Of all octets. Those that wait in memory are hashed by whoever comes first."""
+        if not self._digest:
+            with self._at_it:
+                self._hash_waiting()
+        return self._digest
+
+    def _hash_waiting(self) -> None:
+        if not self._digest:
+            if self._waiting is not None:
+                self._waiting = [b"".join(self._waiting)]
+                self._hash.update(self._waiting[0])
+            self._digest = Digest(self._hash.hexdigest())
 
     @property
     def waits(self) -> bool:
@@ -80,10 +93,15 @@ class Draft:
             if self._unwanted:
                 return
             try:
+                self._hash_waiting()
                 self._write_waiting()
                 self._close_early()
             except Exception as error:  # noqa: BLE001 - whatever it is, `settle` raises it
                 self.failure = error
+
+    def _write_early(self) -> None:
+        self._hash.update(b"".join(self._waiting or ()))
+        self._write_waiting()
 
     def _write_waiting(self) -> None:
         self.fd = os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o444)
@@ -120,11 +138,12 @@ class Draft:
             self.fd = -1
 
     def discard(self) -> None:
-        """The message is not wanted after all."""
+        """The message is not wanted after all. A file that a failing disk keeps is removed by the next opening."""
         with self._at_it:  # else a descriptor could be closed here that the writer is about to use
             self._unwanted = True
-            self.close()
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
+                self.close()
+            with contextlib.suppress(OSError):
                 self.path.unlink()
 
 

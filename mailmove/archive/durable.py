@@ -68,7 +68,7 @@ def sync_file(fd: int) -> None:
         os.fsync(fd)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """Makes the names in a directory durable. Windows has no such call and needs none."""
     if os.name == "nt":
         return
@@ -77,7 +77,7 @@ def sync_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def directory(path: Path) -> Iterator[int]:
+def directory(path: Path | str) -> Iterator[int]:
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         yield fd
@@ -117,7 +117,7 @@ class Syncer(Protocol):
     def files(self, fds: Iterable[int], folder: Path) -> None:
         """Everything written since `begin` to these open files, and the names in `folder`, are durable."""
 
-    def directories(self, folders: Iterable[Path]) -> None:
+    def directories(self, folders: Iterable[Path | str]) -> None:
         """The names in these folders are durable."""
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class FileSyncer:
             pass
         sync_directory(folder)
 
-    def directories(self, folders: Iterable[Path]) -> None:
+    def directories(self, folders: Iterable[Path | str]) -> None:
         for _ in self._pool.map(sync_directory, folders):
             pass
 
@@ -166,7 +166,7 @@ class SystemSyncer:
     def files(self, fds: Iterable[int], folder: Path) -> None:
         self._sync()
 
-    def directories(self, folders: Iterable[Path]) -> None:
+    def directories(self, folders: Iterable[Path | str]) -> None:
         self._sync()
 
     def close(self) -> None:

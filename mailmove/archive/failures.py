@@ -25,6 +25,8 @@ def disk_errors(root: Path) -> Iterator[None]:
         raise disk_error(root, error) from error
     except sqlite3.Error as error:
         raise _database_error(root, error) from error
+    except UnicodeDecodeError as error:  # the name of a column in a damaged archive.db
+        raise _database_error(root, sqlite3.DatabaseError(str(error))) from error
 
 
 def disk_error(root: Path, error: OSError) -> ArchiveError:
@@ -49,7 +51,14 @@ def _database_error(root: Path, error: sqlite3.Error) -> ArchiveError:
             f"{root / 'archive.db'} is damaged ({error}). Run `mailmove rebuild`: it is made anew from mail/ and log/, "
             "and the old one is kept."
         )
+    if _primary(error) == sqlite3.SQLITE_IOERR:
+        return ArchiveError(f"The disk of {root} failed ({error}, in archive.db). Check the disk, then run again.")
     return ArchiveError(f"The catalogue of {root} failed: {error}. Run again; if it persists, `mailmove rebuild`.")
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _full(root: Path) -> ArchiveFull:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SOUND = frozenset({"leftover"})
+SOUND = frozenset({"leftover", "note"})
 """Kinds of findings that are nothing to worry about."""
 
 
@@ -12,7 +12,7 @@ SOUND = frozenset({"leftover"})
 class Finding:
     """One thing that is not as it must be.
 
-    `kind`: damaged, missing, extra, log, catalogue; or leftover, which is sound.
+    `kind`: damaged, missing, extra, log, catalogue; or leftover (of a run that was cut off) and note, which are sound.
     """
 
     kind: str

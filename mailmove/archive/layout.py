@@ -193,7 +193,7 @@ log/      what happened, one JSON object a line, oldest first; segments 00000001
 archive.db  an SQLite database made from mail/ and log/, for quick look-ups. If deleted, the next run rebuilds it.
 search.db   an index of the words in all messages (mailmove index). If deleted, the next index run makes it anew.
 verify.json when each folder of mail/ was last proven sound (mailmove verify). If deleted, all are due again.
-tmp/ quarantine/ lock FORMAT   needed by mailmove only
+tmp/ quarantine/ lock search.lock writer FORMAT   needed by mailmove only
 
 To be typed in this folder; sha256sum, find, awk and jq are needed, and no mailmove.
 
@@ -233,6 +233,17 @@ Copy all messages to a new folder ../copied (List tells which is which):
         elif .t == "void" and .target == null then "void \\(.record)" else empty end)' |
       awk '$1 == "void" { delete file[$2]; next } { file[$1] = $2 } END { for (n in file) print file[n] }' |
       sort -u | xargs sh -c 'test $# = 0 || cp "$@" ../copied' sh
+
+Prove with sh, jq and sha256sum alone (names what is damaged or missing; ../messages.sha256 lists all messages, one
+file each):
+    jq -rn 'reduce inputs as $r ({next: 0, digest: {}}; (.next | tostring) as $n | .next += 1 |
+        if $r.t == "add" or $r.t == "place" then .digest[$n] = $r.digest
+        elif $r.t == "void" and $r.target == null then del(.digest["\\($r.record)"]) else . end) |
+        [.digest[]] | unique[] | "\\(.)  mail/\\(.[0:3])/\\(.).eml"' log/*.jsonl > ../messages.sha256
+    test ! -s ../messages.sha256 || sha256sum --quiet -c ../messages.sha256
+
+Get all of them after that, into a new folder ../messages:
+    mkdir ../messages && while read -r digest file; do cp "$file" ../messages; done < ../messages.sha256
 
 Read one: open the .eml file in any mail program or text editor.
 """

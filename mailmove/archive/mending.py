@@ -19,7 +19,7 @@ from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.durable import sync_directory
 from mailmove.archive.failures import disk_errors
 from mailmove.archive.layout import Layout
-from mailmove.archive.projection import UNREADABLE
+from mailmove.archive.place_projection import UNREADABLE
 from mailmove.archive.store import hash_file
 from mailmove.message import read_headers
 from mailmove.model import Digest

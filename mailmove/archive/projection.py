@@ -11,13 +11,16 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
-from mailmove.archive.catalogue import Catalogue, storable
+from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.delivery_projection import project_delivery
-from mailmove.archive.records import Place, Record
+from mailmove.archive.place_projection import project_places, unpark
+from mailmove.archive.records import Record
 from mailmove.model import Complete, Digest, Headers
 
-UNREADABLE = Headers(readable=False)
+MESSAGES = ("add", "place")
+"""The types of record that tell of a message at its place."""
 
 NOT_UNDERSTOOD = (
     *(KeyError, ValueError, TypeError, OverflowError),
@@ -37,71 +40,14 @@ class Entry:
 
 def apply(catalogue: Catalogue, entries: Iterable[Entry]) -> None:
     """Projects records in the order of the log. Inside a transaction. Unknown types are ignored."""
-    for entry in entries:
-        project = _PROJECTIONS.get(entry.record["t"])
-        if not project_delivery(catalogue, entry) and project is not None:
-            project(catalogue, entry)
-
-
-def _place(catalogue: Catalogue, entry: Entry) -> None:
-    place = Place.of(entry.record)
-    _message(catalogue, entry, place)
-    maildrop = catalogue.maildrop(place.maildrop)
-    if place.again:
-        _drop_suspicion(catalogue, maildrop, place)
-    _insert_place(catalogue, entry.index, maildrop, place)
-    _unpark(catalogue, maildrop, place.unique_id, place.listed)
-
-
-def _message(catalogue: Catalogue, entry: Entry, place: Place) -> None:
-    headers = entry.headers or UNREADABLE
-    damaged = entry.headers is None
-    new = catalogue.connection.execute(
-        "INSERT INTO messages (digest, octets, message_id, date, subject, sender, recipients, headers_readable,"
-        " fingerprint, record, damaged) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
-        (place.digest, place.octets, *storable(headers), headers.readable, headers.fingerprint, entry.index, damaged),
-    ).rowcount
-    if new:
-        catalogue.total(messages=1, octets=place.octets, damaged=int(damaged))
-    elif catalogue.is_sound(place.digest) == damaged:
-        catalogue.mark(place.digest, headers, damaged=damaged)
-
-
-def _insert_place(catalogue: Catalogue, index: int, maildrop: int, place: Place) -> None:
-    catalogue.connection.execute(
-        "INSERT INTO places (record, digest, maildrop, unique_id, octets, listed, complete, identified_by, run, time,"
-        " internal_date, internal_date_origin, counted, present) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            index,
-            place.digest,
-            maildrop,
-            place.unique_id,
-            place.octets,
-            place.listed,
-            place.complete.value,
-            place.by,
-            place.run,
-            place.time.isoformat(),
-            place.internal_date.time.isoformat(),
-            place.internal_date.origin.value,
-            not place.again,
-            not place.again,
-        ),
-    )
-    new, suspect = not place.again, place.complete is Complete.NO
-    catalogue.count(maildrop, places=new, octets=place.octets if new else 0, suspects=suspect, present=new)
-    if place.complete is Complete.UNRELIABLE_SIZES:
-        catalogue.connection.execute("UPDATE maildrops SET unreliable_sizes = 1 WHERE id = ?", (maildrop,))
-
-
-def _drop_suspicion(catalogue: Catalogue, maildrop: int, place: Place) -> None:
-    """The same entry came again: what the earlier copies of it were thought to be is settled by this record."""
-    settled = catalogue.connection.execute(
-        "UPDATE places SET settled = 1 WHERE maildrop = ? AND unique_id = ? AND listed = ? AND complete = 'false'"
-        " AND settled = 0 AND (digest = ? OR ? != 'false')",
-        (maildrop, place.unique_id, place.listed, place.digest, place.complete.value),
-    ).rowcount
-    catalogue.count(maildrop, suspects=-settled)
+    for of_messages, some in groupby(entries, lambda entry: entry.record["t"] in MESSAGES):
+        if of_messages:
+            project_places(catalogue, some)
+            continue
+        for entry in some:
+            project = _PROJECTIONS.get(entry.record["t"])
+            if not project_delivery(catalogue, entry) and project is not None:
+                project(catalogue, entry)
 
 
 def _void(catalogue: Catalogue, entry: Entry) -> None:
@@ -129,7 +75,7 @@ def _forget(catalogue: Catalogue, digest: Digest) -> None:
 def _park(catalogue: Catalogue, entry: Entry) -> None:
     record = entry.record
     maildrop = catalogue.maildrop(record["maildrop"])
-    _unpark(catalogue, maildrop, record["unique_id"], record["listed"])
+    unpark(catalogue, maildrop, record["unique_id"], record["listed"])
     catalogue.connection.execute(
         "INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -151,7 +97,7 @@ def _gone(catalogue: Catalogue, entry: Entry) -> None:
     record = entry.record
     maildrop = catalogue.maildrop(record["maildrop"])
     if "ids" not in record:
-        _unpark(catalogue, maildrop, record["unique_id"], record["listed"])
+        unpark(catalogue, maildrop, record["unique_id"], record["listed"])
         return
     present = bool(record.get("back", False))
     changed = sum(
@@ -212,14 +158,6 @@ _DELETIONS: Mapping[str, Callable[[Catalogue, int, tuple[int, str, int, str]], N
 }
 
 
-def _unpark(catalogue: Catalogue, maildrop: int, unique_id: str, listed: int) -> None:
-    removed = catalogue.connection.execute(
-        "DELETE FROM parked WHERE maildrop = ? AND unique_id = ? AND listed = ?", (maildrop, unique_id, listed)
-    ).rowcount
-    if removed:
-        catalogue.count(maildrop, parked=-removed)
-
-
 def _skip(catalogue: Catalogue, entry: Entry) -> None:
     record = entry.record
     maildrop, digest = catalogue.maildrop(record["maildrop"]), record.get("digest", "")
@@ -230,7 +168,7 @@ def _skip(catalogue: Catalogue, entry: Entry) -> None:
         ).rowcount
         catalogue.count(maildrop, suspects=-settled)
     else:
-        _unpark(catalogue, maildrop, record["unique_id"], record["listed"])
+        unpark(catalogue, maildrop, record["unique_id"], record["listed"])
     catalogue.connection.execute(
         "INSERT INTO skips VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -260,8 +198,6 @@ def _run(catalogue: Catalogue, entry: Entry) -> None:
 
 
 _PROJECTIONS: Mapping[str, Callable[[Catalogue, Entry], None]] = {
-    "add": _place,
-    "place": _place,
     "void": _void,
     "park": _park,
     "gone": _gone,

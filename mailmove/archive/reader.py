@@ -16,7 +16,7 @@ from mailmove.archive.layout import Layout, read_format
 from mailmove.archive.log import Log, Position
 from mailmove.archive.merkle import Tree
 from mailmove.archive.state import find_state
-from mailmove.errors import UsageError
+from mailmove.errors import ArchiveOutdated, UsageError
 
 
 class Reader:
@@ -38,7 +38,10 @@ class Reader:
 
     @contextlib.contextmanager
     def catalogue(self) -> Iterator[Catalogue | None]:
-        """The catalogue as it is now, or None if there is none (it is only a projection)."""
+        """The catalogue as it is now, or None if there is none (it is only a projection).
+
+        Raises ArchiveOutdated, ArchiveTooNew, ArchiveDamaged.
+        """
         if not self.layout.database.exists():
             yield None
             return
@@ -52,10 +55,11 @@ class Reader:
     def tree(self) -> Tree:
         """The Merkle tree over the log as it is now; what the catalogue has read of it is not read again.
 
-        Raises ArchiveDamaged.
+        Raises ArchiveDamaged, ArchiveTooNew.
         """
-        with self.catalogue() as catalogue:
-            known = catalogue.position if catalogue else Position()
+        known = Position()
+        with contextlib.suppress(ArchiveOutdated), self.catalogue() as catalogue:
+            known = catalogue.position if catalogue else known
         if not (known.tree.is_whole and self.log.holds(known)):
             known = Position()
         with disk_errors(self.layout.root):

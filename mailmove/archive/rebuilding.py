@@ -5,6 +5,8 @@ stays where it is, so a log that cannot be read, a full disk or a kill leaves th
 goes to quarantine/, with what belongs to it, and the new one takes its name. The order matters: a database without its
 WAL can be wrong without a sign of it, and a WAL must never meet another database, so the database is moved first. A
 crash right then leaves none, and SQLite drops a WAL beside no database: the next opening makes it anew once more.
+
+A database of an earlier mailmove goes the same way: a copy of it is brought up to date and takes its place.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import contextlib
 import os
 import re
 import shutil
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mailmove.archive.catalogue import Catalogue
+from mailmove.archive.catalogue import SCHEMA_VERSION, Catalogue, schema_of
 from mailmove.archive.durable import sync_directory, sync_file
 from mailmove.archive.layout import Layout
 from mailmove.archive.log import Log
@@ -65,6 +68,41 @@ def rebuild(layout: Layout, log: Log, now: datetime, taken: Taken) -> Rebuilt:
         return Rebuilt(recovered, _exchange(layout, path, now))
     finally:
         path.unlink(missing_ok=True)
+
+
+def upgrade(layout: Layout, now: datetime) -> Path | None:
+    """Brings an archive.db of an earlier mailmove up to date, under the lock; where the old one is kept.
+
+    None: it was up to date, is none of ours, or there was none. Raises OSError, sqlite3.Error; then the old one stands.
+    """
+    if _stamp(layout.database) in (None, SCHEMA_VERSION):
+        return None
+    path = new_database(layout)
+    try:
+        if not _copy_if_earlier(layout.database, path):
+            return None
+        Catalogue.temporary(path).close()
+        _sync(path)
+        return _exchange(layout, path, now)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _copy_if_earlier(database: Path, path: Path) -> bool:
+    """What is in its WAL included."""
+    with contextlib.closing(sqlite3.connect(database)) as old:
+        if not 0 < schema_of(old) < SCHEMA_VERSION:
+            return False
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            old.backup(copy)
+    return True
+
+
+def _stamp(path: Path) -> int | None:
+    """SQLite's user_version as the file has it, at octet 60 (sqlite.org/fileformat2.html); None: there is no file."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        return int.from_bytes(file.read(64)[60:64], "big")
+    return None
 
 
 def _make(path: Path, layout: Layout, log: Log, now: datetime, taken: Taken) -> Recovered:

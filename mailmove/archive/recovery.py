@@ -20,7 +20,7 @@ from mailmove.archive.durable import SystemSyncer, choose_syncer, sync_directory
 from mailmove.archive.layout import Layout
 from mailmove.archive.log import Line, Log, Position
 from mailmove.archive.merkle import Tree
-from mailmove.archive.projection import NOT_UNDERSTOOD, Entry, apply
+from mailmove.archive.projection import MESSAGES, NOT_UNDERSTOOD, Entry, apply
 from mailmove.archive.records import Record, checked_digest, decode, encode, event
 from mailmove.archive.store import group_files, read_group, sound, sound_head
 from mailmove.errors import ArchiveDamaged
@@ -28,9 +28,6 @@ from mailmove.message import read_headers
 from mailmove.model import Digest, Headers
 
 BATCH = 1000
-
-MESSAGES = ("add", "place")
-"""Records that tell of a message file."""
 
 UNVOUCHED = 100 * BATCH
 """Files of a run that did not end that may wait for the one sync at the end."""
@@ -132,19 +129,28 @@ class Recovery:
         else:
             self._sync({Digest(entry.record["digest"]) for entry in entries if entry.headers is not None})
             self._log.sync_from(after)
-        with self._catalogue.transaction():
-            for line, entry in zip(batch, entries, strict=True):
-                self._apply(line, entry)
-            for end in {line.end.segment: line.end for line in batch}.values():
-                self._catalogue.advance(end)
+        try:
+            self._catalogue_all(batch, entries)
+        except NOT_UNDERSTOOD:
+            self._name(batch, entries)
+            raise
         sizes = [int(entry.record["octets"]) for entry in entries if entry.record["t"] in MESSAGES]
         self._taken(len(sizes), sum(sizes))
 
-    def _apply(self, line: Line, entry: Entry) -> None:
-        try:
-            apply(self._catalogue, (entry,))
-        except NOT_UNDERSTOOD as error:
-            raise _not_understood(self._where(line), error) from error
+    def _catalogue_all(self, batch: Sequence[Line], entries: Sequence[Entry]) -> None:
+        with self._catalogue.transaction():
+            apply(self._catalogue, entries)
+            for end in {line.end.segment: line.end for line in batch}.values():
+                self._catalogue.advance(end)
+
+    def _name(self, batch: Sequence[Line], entries: Sequence[Entry]) -> None:
+        """One by one, since a batch does not say which of its records is not understood."""
+        with self._catalogue.transaction():
+            for line, entry in zip(batch, entries, strict=True):
+                try:
+                    apply(self._catalogue, (entry,))
+                except NOT_UNDERSTOOD as error:
+                    raise _not_understood(self._where(line), error) from error
 
     def _entry(self, line: Line) -> Entry:
         try:
@@ -248,9 +254,8 @@ class Recovery:
         """A file that was restored by hand is sound again."""
         for digest in list(self._catalogue.damaged()):
             if (head := self._head_if_sound(digest)) is not None:
-                headers, _ = read_headers(head, self._now)
                 with self._catalogue.transaction():
-                    self._catalogue.mark(digest, headers, damaged=False)
+                    self._catalogue.mark(digest, read_headers(head, self._now)[0], damaged=False)
 
     def _clear_tmp(self) -> None:
         for path in self._layout.tmp.iterdir():
@@ -275,10 +280,9 @@ def _is_leftover(layout: Layout, catalogue: Catalogue, digest: Digest) -> bool:
     path = layout.message(digest)
     if catalogue.has_message(digest) or not path.exists():
         return False
-    if sound(layout, digest):
-        return True
-    path.unlink()
-    return False
+    if not (left := sound(layout, digest)):
+        path.unlink()
+    return left
 
 
 def _damaged_log(path: object, what: str) -> ArchiveDamaged:

@@ -16,15 +16,6 @@ from mailmove.archive.records import Place, Record
 from mailmove.model import Complete, Digest, InternalDate, MaildropEntry, RunId
 
 
-@dataclass(frozen=True, slots=True)
-class GroupLimits:
-    """When a group is committed: whichever comes first (design.md section 5)."""
-
-    messages: int = 256
-    octets: int = 16 * 1024 * 1024
-    seconds: float = 2.0
-
-
 @dataclass(slots=True)
 class Received:
     """One message that came in whole, waiting for its group."""

@@ -40,7 +40,7 @@ class Store:
         self._writer = Writer()
         self._drafts = 0
         self._tmp, self._mail = layout.tmp, layout.mail
-        self._shards: dict[str, Path] = {}
+        self._shards: set[str] = set()
 
     @property
     def group_file(self) -> Path:
@@ -99,24 +99,25 @@ class Store:
         write_all(fd, "".join(f"{digest}\n" for digest in digests).encode("ascii"))
         return fd
 
-    def _rename(self, drafts: Sequence[Draft]) -> Iterable[Path]:
+    def _rename(self, drafts: Sequence[Draft]) -> Iterable[str]:
         """Always over an existing file: that heals a damaged one. Returns the folders whose names changed."""
-        touched: dict[str, Path] = {}
+        touched: dict[str, None] = {}
+        mail = str(self._mail)
         for draft in drafts:
-            name = draft.digest[:SHARD]
-            touched[name] = shard = self._shards.get(name) or self._make_shard(name, touched)
+            shard = f"{mail}/{draft.digest[:SHARD]}"
+            if shard not in self._shards and self._make_shard(shard):
+                touched[mail] = None
+            touched[shard] = None
             os.replace(draft.name, f"{shard}/{draft.digest}.eml")  # noqa: PTH105 - this runs for every message
-        return touched.values()
+        return touched
 
-    def _make_shard(self, name: str, touched: dict[str, Path]) -> Path:
-        shard = self._mail / name
-        try:
-            shard.mkdir()
-            touched[""] = self._mail
-        except FileExistsError:
-            pass
-        self._shards[name] = shard
-        return shard
+    def _make_shard(self, shard: str) -> bool:
+        """Whether it is new."""
+        self._shards.add(shard)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(shard)  # noqa: PTH102 - a first run makes thousands
+            return True
+        return False
 
 
 def hash_file(path: Path) -> Digest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from mailmove.cli.outcome import say
 if TYPE_CHECKING:
     from mailmove.jobs import Context, PullJob, ReplayJob
     from mailmove.secrets import Secret
+    from mailmove.sources import Source
     from mailmove.wire_log import WireLog
 
 
@@ -37,6 +39,24 @@ def make_context(
     source = supply(pull.secret, lambda: ask_password(str(pull.maildrop))) if pull else None
     target = supply(replay.secret, lambda: ask_password(replay.target_name)) if replay else None
     return terminal_context(source, target, quiet=quiet, style=style, log=WireLog(wire_log) if wire_log else None)
+
+
+def open_ahead(context: Context, job: PullJob) -> None:
+    """Begins to log in now, while the rest of the program is loaded, where no archive has to be looked at before.
+
+    A token is not made ahead: it is the job that knows when one is needed.
+    """
+    if job.dry_run or job.secret.token_command or job.archive.exists() or not os.access(job.archive.parent, os.W_OK):
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    later = context.open_source
+    sessions = [ThreadPoolExecutor(1, thread_name_prefix="mailmove-ahead").submit(later, job, job.window).result]
+
+    def open_source(job: PullJob, window: int) -> Source:
+        return sessions.pop()() if sessions else later(job, window)
+
+    context.open_source = open_source
 
 
 def terminal_context(

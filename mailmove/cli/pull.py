@@ -54,9 +54,9 @@ def pull(
     78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
     """
     with errors_told(as_json=as_json):
-        from mailmove.archive import GroupLimits
         from mailmove.endpoints import parse_source
         from mailmove.jobs import PullJob
+        from mailmove.model import GroupLimits
 
         name = parse_source(source).maildrop(maildrop)
         job = PullJob(
@@ -88,9 +88,12 @@ def pull(
 
 
 def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool, wire_log: Path | None) -> None:
-    from mailmove.cli.context import make_context
+    from mailmove.cli.context import make_context, open_ahead
+
+    context = make_context(quiet=quiet, style=style, pull=job, wire_log=wire_log)
+    open_ahead(context, job)
     from mailmove.cli.render import pull_report
     from mailmove.jobs.pull import run_pull
 
-    report = run_pull(job, make_context(quiet=quiet, style=style, pull=job, wire_log=wire_log))
+    report = run_pull(job, context)
     conclude(report, pull_report, as_json=as_json, quiet=quiet)

@@ -45,7 +45,8 @@ def search(
 
     It looks in what `mailmove index` has indexed, and says how many messages are not yet.
 
-    Exit codes: 0 (also if nothing is found), 2 usage or a wrong query, 75 the index cannot be read.
+    Exit codes: 0 (also if nothing is found), 2 usage or a wrong query, 75 the index cannot be read now, 78 a newer
+    mailmove wrote the archive.
     """
     with errors_told(as_json=as_json):
         from mailmove.archive import Reader
@@ -104,11 +105,12 @@ def _name(sender: str) -> str:
 def fit(text: str, width: int) -> str:
     """The text in exactly `width` columns of a terminal: cut with …, or filled up."""
     text = readable(text)
-    if columns(text) > width:
-        used, kept = 1, []
+    most = 2 * width  # characters, since any number of accents takes no column
+    if columns(text) > width or len(text) > most:
+        used, kept = 1, list[str]()
         for character in text:
             used += columns(character)
-            if used > width:
+            if used > width or len(kept) == most:
                 break
             kept.append(character)
         text = "".join(kept) + "…"

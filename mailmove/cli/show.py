@@ -35,7 +35,7 @@ def show(
     """Show a message: its headers and its text. Nothing in it can move the cursor or hide what is there.
 
     Exit codes: 0, 2 no such message or usage, 3 an attachment could not be decoded, 4 the file is damaged,
-    75 the attachments cannot be written.
+    75 the attachments cannot be written, 78 a newer mailmove wrote the archive.
     """
     with errors_told(as_json=as_json):
         from mailmove.archive import Reader

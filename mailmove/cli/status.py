@@ -19,7 +19,8 @@ DAMAGED = 4
 def status(archive: ArchiveOption = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show what is archived and delivered where, what waits for a decision, and the last runs.
 
-    Exit codes: 0, or 4 if a message is known to be damaged.
+    Exit codes: 0, 4 a message is known to be damaged, 75 archive.db cannot be read now, 78 a newer mailmove wrote it,
+    2 usage.
     """
     with errors_told(as_json=as_json):
         from mailmove.archive import Reader

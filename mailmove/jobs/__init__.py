@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailmove.archive import GroupLimits
 from mailmove.errors import Interrupted, LocalProtocolError, UsageError
-from mailmove.model import TOKEN_METHODS, AuthMethod, Maildrop, NoProgress, Progress, SecretRef
+from mailmove.model import TOKEN_METHODS, AuthMethod, GroupLimits, Maildrop, NoProgress, Progress, SecretRef
 from mailmove.sources import Source
 from mailmove.targets import Target
 
@@ -73,7 +72,8 @@ class ReplayJob:
     """Deliver an archive's messages to a mailbox of a target. Seconds; `limit` None means all.
 
     `target` is a URL, `target_name` what the log calls it; no `maildrops` means all of them, which on an archive of
-    several must be asked for by `all_maildrops`. `skip_present` None: decided at first contact.
+    several must be asked for by `all_maildrops`. `query`: only what a search for it finds. `skip_present` None: decided
+    at first contact.
     """
 
     target: str
@@ -84,6 +84,7 @@ class ReplayJob:
     name: str = "replay"
     maildrops: tuple[str, ...] = ()
     all_maildrops: bool = False
+    query: str | None = None
     keep_duplicates: bool = False
     seen: str = "older-than=14"
     limit: int | None = None

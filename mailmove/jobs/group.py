@@ -6,18 +6,23 @@ import time
 
 from mailmove.archive import GroupLimits, Received
 
-EARLY = 4
+EARLY = 2
 """A group of this part of its size is worth a commit when the disk is idle: the last one is then soon done."""
 
 
 class Group:
-    """The open group of a run."""
+    """The open group of a run.
+
+    What was taken from it last may still be on its way to the disk; a crash would lose both, so together they are at
+    most as much as one group (P3).
+    """
 
     def __init__(self, limits: GroupLimits) -> None:
         self._limits = limits
         self._items: list[Received] = []
         self._octets = 0
         self._since = 0.0
+        self._ahead = (0, 0)
 
     def add(self, item: Received) -> None:
         if not self._items:
@@ -25,13 +30,12 @@ class Group:
         self._items.append(item)
         self._octets += item.draft.octets
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to commit: by number, octets, or age."""
-        limits = self._limits
+    def due(self, *, settled: bool) -> bool:
+        """Whether it is time to commit: by number, octets, or age. `settled`: what was taken before is durable."""
+        limits, (messages, octets) = self._limits, (0, 0) if settled else self._ahead
         return bool(self._items) and (
-            len(self._items) >= limits.messages
-            or self._octets >= limits.octets
+            len(self._items) + messages >= limits.messages
+            or self._octets + octets >= limits.octets
             or time.monotonic() - self._since >= limits.seconds
         )
 
@@ -42,6 +46,7 @@ class Group:
 
     def take(self) -> list[Received]:
         """Empties the group and returns what was in it."""
+        self._ahead = len(self._items), self._octets
         items, self._items, self._octets = self._items, [], 0
         return items
 

@@ -145,7 +145,8 @@ class Receiver:
         """Hands a group that is due to the disk, and hears of the one before as soon as it is durable."""
         if self._committer.arrived:
             self._committer.settle()
-        if self._group.due or (self._committer.idle and self._group.worthwhile):
+        idle = self._committer.idle
+        if self._group.due(settled=idle) or (idle and self._group.worthwhile):
             self._committer.start(self._archive.commit, self._group.take())
 
     def _commit_last(self, source: Source) -> None:

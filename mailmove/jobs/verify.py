@@ -22,7 +22,7 @@ from mailmove.jobs import Context
 SAVE_EVERY = 30.0
 """Seconds."""
 
-KINDS = ("damaged", "missing", "extra", "leftover", "log", "catalogue")
+KINDS = ("damaged", "missing", "extra", "leftover", "note", "log", "catalogue")
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def store_archive(folder: Path, contents: Iterable[bytes]) -> float:
         stored = 0
         for stored, content in enumerate(contents, 1):
             group.add(_received(archive, stored, content))
-            if group.due:
+            if group.due(settled=True):
                 archive.commit(group.take())
         archive.commit(group.take())
         archive.end_run("complete", {"listed": stored, "stored": stored})

@@ -61,7 +61,7 @@ def make(folder: Path, number: int, kind: str) -> int:
             archive.finish(draft)
             octets += len(content)
             group.add(Received(MaildropEntry(MessageNumber(at + 1), UniqueId(f"uid-{at}"), len(content)), draft))
-            if group.due:
+            if group.due(settled=True):
                 archive.commit(group.take())
         archive.commit(group.take())
         archive.end_run("complete", {"stored": number})

@@ -104,3 +104,15 @@ def test_control_characters_of_a_server_do_not_reach_the_terminal(archive_dir: P
         making.pull(server, archive_dir)
     shown = text(archive_dir)
     assert "go away" in shown and all(line.isprintable() for line in shown.splitlines())
+
+
+def test_a_flip_in_the_name_of_a_column_is_damage_and_no_bug(archive_dir: Path) -> None:
+    """SQLite hands such a name out as it is, and Python cannot read it."""
+    archive = archive_of(archive_dir, *good("a"))
+    path = archive / "archive.db"
+    octets = path.read_bytes()
+    assert octets.count(b" outcome TEXT") == 1
+    making.overwrite(path, octets.replace(b" outcome TEXT", b" \xefutcome TEXT"))
+    result = run("status", archive)
+    assert result.code == DAMAGED, result
+    making.one_sentence(result, "archive.db is damaged", "mailmove rebuild")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mailmove.archive.layout import Layout
 from mailmove.archive.search.conditions import condition
-from mailmove.archive.search.index import VERSION, connect, missing, path_of, search_errors, version_of
+from mailmove.archive.search.index import VERSION, behind, connect, path_of, search_errors, unreadable, version_of
 from mailmove.archive.search.query import Node
 from mailmove.errors import UsageError
 from mailmove.model import Digest
@@ -60,7 +60,15 @@ class Finder:
 
     def missing(self) -> int:
         """How many messages of the catalogue are not indexed: new ones, and those whose file could not be read."""
-        return missing(self._connection)
+        return self.behind() + len(self.unreadable())
+
+    def behind(self) -> int:
+        """How many messages of the catalogue are new to the index."""
+        return behind(self._connection)
+
+    def unreadable(self) -> list[Digest]:
+        """Messages that are not indexed since their file could not be read, whatever is in it."""
+        return unreadable(self._connection)
 
     def count(self, wanted: Node) -> int:
         """How many messages the query finds."""

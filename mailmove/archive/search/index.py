@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailmove.archive.catalogue import check_schema, only_read
 from mailmove.archive.failures import disk_error, is_full
 from mailmove.archive.layout import Layout
 from mailmove.archive.search.text import Readable
@@ -48,12 +49,12 @@ _TABLES = """
     INSERT INTO progress VALUES (-1, '', 0);
 """
 
-_MISSING = (
-    "SELECT (SELECT count(DISTINCT digest) FROM catalogue.places WHERE record > (SELECT record FROM progress)"
+_BEHIND = (
+    "SELECT count(DISTINCT digest) FROM catalogue.places WHERE record > (SELECT record FROM progress)"
     " AND NOT EXISTS (SELECT 1 FROM documents WHERE documents.digest = places.digest)"
-    " AND NOT EXISTS (SELECT 1 FROM unreadable WHERE unreadable.digest = places.digest))"
-    " + (SELECT count(*) FROM unreadable JOIN catalogue.messages USING (digest))"
+    " AND NOT EXISTS (SELECT 1 FROM unreadable WHERE unreadable.digest = places.digest)"
 )
+_UNREADABLE = "SELECT digest FROM unreadable JOIN catalogue.messages USING (digest) ORDER BY digest"
 _REDATE = (
     "UPDATE documents SET date = (SELECT min(internal_date) FROM catalogue.places"
     " WHERE places.digest = documents.digest) WHERE digest = ?"
@@ -82,19 +83,23 @@ def search_errors(path: Path) -> Iterator[None]:
 
 
 def connect(layout: Layout, *, write: bool) -> sqlite3.Connection:
-    """search.db with archive.db attached as `catalogue`, which is never written. Raises UsageError, sqlite3.Error."""
+    """search.db with archive.db attached as `catalogue`, which is never written.
+
+    Raises UsageError (no archive.db), ArchiveOutdated, ArchiveTooNew, sqlite3.Error.
+    """
     if not layout.database.exists():
         raise UsageError(
             f"{layout.root} has no catalogue (archive.db) now; the next run makes it, then `mailmove index`."
         )
     path = path_of(layout)
-    uri = f"{path.resolve().as_uri()}?mode={'rwc' if write else 'ro'}"
+    uri = f"{path.resolve().as_uri()}?mode=rwc" if write else only_read(path)
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     try:
         if write:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("ATTACH ? AS catalogue", (f"{layout.database.resolve().as_uri()}?mode=ro",))
+        connection.execute("ATTACH ? AS catalogue", (only_read(layout.database),))
+        check_schema(connection, layout.database, "catalogue")
     except BaseException:
         connection.close()
         raise
@@ -145,10 +150,7 @@ class Index:
 
     def unreadable(self) -> list[Digest]:
         """Messages whose file could not be read by an earlier pass and that the catalogue still has."""
-        rows = self._connection.execute(
-            "SELECT digest FROM unreadable JOIN catalogue.messages USING (digest) ORDER BY digest"
-        )
-        return [Digest(digest) for (digest,) in rows]
+        return unreadable(self._connection)
 
     def next(self) -> list[tuple[int, Digest, int, bool]]:
         """The next places: (record, digest, octets, whether the message is still to be read)."""
@@ -242,9 +244,14 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA main.user_version").fetchone()[0])
 
 
-def missing(connection: sqlite3.Connection) -> int:
-    """How many messages of the catalogue are not in the index: those a pass would read, or try again to read."""
-    return int(connection.execute(_MISSING).fetchone()[0])
+def behind(connection: sqlite3.Connection) -> int:
+    """How many messages of the catalogue no pass has come to yet."""
+    return int(connection.execute(_BEHIND).fetchone()[0])
+
+
+def unreadable(connection: sqlite3.Connection) -> list[Digest]:
+    """Messages of the catalogue whose file could not be read; the next pass tries again."""
+    return [Digest(digest) for (digest,) in connection.execute(_UNREADABLE)]
 
 
 def _storable(text: str) -> str:

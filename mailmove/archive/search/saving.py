@@ -123,11 +123,16 @@ def save(folder: Path, name: str, content: bytes) -> Path:
     for candidate in _numbered(name):
         path = folder / candidate
         try:
-            with path.open("xb") as file:
-                file.write(content)
-            return path
+            file = path.open("xb")
         except FileExistsError:
             continue
+        try:
+            with file:
+                file.write(content)
+        except OSError:
+            path.unlink(missing_ok=True)  # half an attachment would be taken for a whole one
+            raise
+        return path
     raise AssertionError("numbers do not end")
 
 

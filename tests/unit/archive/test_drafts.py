@@ -68,3 +68,12 @@ def test_what_is_discarded_leaves_nothing_whether_it_was_written_or_not(archive_
         for mail in some(100):
             receive(archive, mail).draft.discard()
     assert not list((archive_dir / "tmp").iterdir()) and archives.files(archive_dir) == {}
+
+
+def test_what_cannot_be_discarded_hides_no_other_failure(archive_dir: Path) -> None:
+    """A disk that refuses a message will hardly remove its file: that must not be what the run ends with."""
+    with running(archive_dir) as archive:
+        draft = archive.draft()
+        draft.path.mkdir()
+        draft.discard()
+        draft.path.rmdir()

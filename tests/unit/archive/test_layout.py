@@ -17,6 +17,7 @@ from mailmove.errors import ArchiveDamaged, ArchiveTooNew, MailmoveError, UsageE
 from tests.unit.archive.making import (
     assert_sound,
     die_before_catalogue,
+    findings,
     pull,
     some,
     store,
@@ -111,6 +112,10 @@ def test_a_creation_cut_short_is_continued(archive_dir: Path, stage: tuple[str, 
     cut_short(archive_dir, *stage)
     check_creatable(archive_dir)
     store(archive_dir, MAILS)
+    left = [name for name in stage if "." in name]
+    assert findings(archive_dir) == {("leftover", name) for name in left}
+    for name in left:
+        (archive_dir / name).unlink()
     assert_sound(archive_dir, *MAILS)
 
 

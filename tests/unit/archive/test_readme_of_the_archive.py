@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ from tests.unit.archive.making import (
     store,
 )
 
+FEW = ("sh", "sha256sum", "grep", "jq")
 TOOLS = ("sh", "cat", "find", "sha256sum", "awk", "jq", "sort", "xargs", "cp", "mkdir")
 OTHER = "you@[2001:db8::1]"
 FIRST, SECOND = some(6, seed=1), some(4, seed=2)
@@ -127,16 +129,21 @@ def commands(root: Path) -> dict[str, str]:
 
 def typed(root: Path, word: str, tmp_path: Path) -> list[str]:
     """The lines printed by the command that begins with this word; a tool that fails says so on stderr."""
-    tools = tmp_path / "tools"
-    if not tools.exists():
-        tools.mkdir()
-        for tool in TOOLS:
-            (tools / tool).symlink_to(str(shutil.which(tool)))
-    done = subprocess.run(
-        ["sh", "-eu"], input=commands(root)[word].encode(), cwd=root, capture_output=True, env={"PATH": str(tools)}
-    )
+    done = run(commands(root)[word], root, tmp_path, TOOLS)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
     return done.stdout.decode("utf-8").splitlines()
+
+
+def run(script: str, root: Path, tmp_path: Path, tools: Collection[str]) -> subprocess.CompletedProcess[bytes]:
+    """What sh makes of it in the archive's folder where there are only these tools."""
+    folder = tmp_path / "-".join(("with", *tools))
+    folder.mkdir(exist_ok=True)
+    for tool in tools:
+        if not (folder / tool).exists():
+            (folder / tool).symlink_to(str(shutil.which(tool)))
+    return subprocess.run(
+        ["sh", "-eu"], input=script.encode(), cwd=root, capture_output=True, env={"PATH": str(folder)}
+    )
 
 
 def shown(mail: Mail) -> str:
@@ -144,7 +151,7 @@ def shown(mail: Mail) -> str:
 
 
 def test_the_file_has_these_commands(archive: Path) -> None:
-    assert list(commands(archive)) == ["Check", "List", "Copy"]
+    assert list(commands(archive)) == ["Check", "List", "Copy", "Prove", "Get"]
 
 
 def test_a_sound_archive_gives_no_complaint(archive: Path, tmp_path: Path) -> None:
@@ -215,3 +222,38 @@ def test_what_a_run_that_was_killed_left_behind_is_extra(archive: Path, tmp_path
     only = last_segment(archive)
     only.write_bytes(b"".join(log_lines(archive)[:-1]))
     assert typed(archive, "Check", tmp_path) == [f"EXTRA {shown(NEVER)}"]
+
+
+# ---- with four tools
+
+
+def test_sh_sha256sum_grep_and_jq_list_and_check_every_message(archive: Path, tmp_path: Path) -> None:
+    proven = run(commands(archive)["Prove"], archive, tmp_path, FEW)
+    assert (proven.returncode, proven.stdout, proven.stderr) == (0, b"", b"")
+    listed = (archive.parent / "messages.sha256").read_text().splitlines()
+    assert listed == sorted({f"{mail.digest}  {shown(mail)}" for _, mail in PLACES})
+    asked = run(f"grep -c {FIRST[0].digest} ../messages.sha256", archive, tmp_path, FEW)
+    assert asked.stdout == b"1\n"
+
+
+def test_and_name_what_is_damaged_or_missing(archive: Path, tmp_path: Path) -> None:
+    alter(FIRST[0].file(archive))
+    FIRST[1].file(archive).unlink()
+    proven = run(commands(archive)["Prove"], archive, tmp_path, FEW)
+    named = sorted(proven.stdout.decode().splitlines())
+    assert proven.returncode != 0 and named == sorted(
+        [f"{shown(FIRST[0])}: FAILED", f"{shown(FIRST[1])}: FAILED open or read"]
+    )
+
+
+def test_and_after_that_every_message_is_got_with_its_octets(archive: Path, tmp_path: Path) -> None:
+    for word in ("Prove", "Get"):
+        assert run(commands(archive)[word], archive, tmp_path, (*FEW, "mkdir", "cp")).returncode == 0
+    got = {path.name: path.read_bytes() for path in (archive.parent / "messages").iterdir()}
+    assert got == {f"{mail.digest}.eml": mail.octets for _, mail in PLACES}
+
+
+def test_and_find_nothing_wrong_with_an_archive_without_messages(archive_dir: Path, tmp_path: Path) -> None:
+    store(archive_dir)
+    proven = run(commands(archive_dir)["Prove"], archive_dir, tmp_path, FEW)
+    assert (proven.returncode, proven.stdout, proven.stderr) == (0, b"", b"")

@@ -1,4 +1,4 @@
-"""What `status` and a pull ask the catalogue is answered by an index, whatever the archive's size (design.md, 12).
+"""What `status`, a pull and a search ask is answered by an index, whatever the archive's size (design.md, 12).
 
 Strategy: not the clock is asked but SQLite. Every question that the code puts to a real catalogue is caught on its way,
 and its query plan read: no table that grows with the archive may be walked, neither in its own order nor by an index of
@@ -15,10 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from mailmove.archive import Archive
+from mailmove.archive import Archive, Reader
 from mailmove.archive.listings import Listings
 from mailmove.archive.log import Log
+from mailmove.archive.search.find import Finder
+from mailmove.archive.search.query import parse
 from mailmove.archive.summary import summarise
+from mailmove.jobs import Context
+from mailmove.jobs.index import IndexJob, run_index
 from tests.unit.archive.making import MAILDROP, some, store
 
 MAILS = some(4)
@@ -26,6 +30,7 @@ WALKS = re.compile(
     r"SCAN (places|p|messages|m|deliveries|d)( USING (COVERING )?INDEX sqlite_autoindex\w*)?$"
     r"|SEARCH (places|p) USING (COVERING )?INDEX places_unique_id \(maildrop=\?\)"
     r"|SEARCH p USING (COVERING )?INDEX places_present \(maildrop=\?\)"
+    r"|SCAN documents\b"
 )
 
 
@@ -62,6 +67,26 @@ def test_a_listing_is_held_against_the_archive_without_a_walk(archive: Archive) 
         assert listings.with_fingerprint("0" * 64, 100) == [] and not listings.skipped() and not listings.parked()
 
     assert walks(archive.catalogue.connection, look) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["line", "from:example* line", '"of the" -(subject:x OR filename:y)', "line larger:1k"]
+)
+def test_a_search_for_words_walks_through_nothing(archive_dir: Path, query: str) -> None:
+    """It takes as long as what it finds, and the words' index; so does the question of what is not indexed yet."""
+    store(archive_dir, MAILS)
+    run_index(IndexJob(archive_dir), Context())
+    with Finder.open(Reader.open(archive_dir).layout) as finder:
+        connection = finder._connection
+        assert walks(connection, lambda: [finder.hits(parse(query), 100), finder.count(parse(query))]) == []
+        assert walks(connection, lambda: (finder.behind(), finder.unreadable())) == []
+
+
+def test_of_the_test_a_walk_through_the_index_is_found(archive_dir: Path) -> None:
+    store(archive_dir, MAILS)
+    run_index(IndexJob(archive_dir), Context())
+    with Finder.open(Reader.open(archive_dir).layout) as finder:
+        assert walks(finder._connection, lambda: finder.count(parse("has:attachment")))
 
 
 def test_of_the_test_a_walk_is_found(archive: Archive) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mailmove.archive.search.saving import LONGEST, Attachment, attachments, safe_name, save, save_all
 from mailmove.errors import ArchiveError, UsageError
+from tests.unit.archive.making import no_file_longer_than
 from tests.unit.search.test_text import attached, multipart, nested
 
 NAMES = [
@@ -97,6 +98,12 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         list(save_all(tmp_path / "file" / "below", [Attachment("a", b"x")]))
     with pytest.raises(ArchiveError):
         list(save_all(Path("/proc/nothing-can-be-made-here"), [Attachment("a", b"x")]))
+
+
+def test_what_does_not_fit_on_the_disk_leaves_no_half_of_it(tmp_path: Path) -> None:
+    with no_file_longer_than(1000), pytest.raises(ArchiveError):
+        list(save_all(tmp_path, [Attachment("a.txt", b"a" * 1000), Attachment("b.txt", b"b" * 100_000)]))
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"a.txt": 1000}
 
 
 def test_a_message_that_cannot_be_taken_apart_says_so() -> None:
