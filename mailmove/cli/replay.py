@@ -22,6 +22,10 @@ def replay(
     all_maildrops: Annotated[
         bool, typer.Option("--all-maildrops", help="Deliver what was pulled from everywhere.")
     ] = False,
+    query: Annotated[
+        str | None,
+        typer.Option(metavar="QUERY", help="Only what `mailmove search` finds with this.", show_default=False),
+    ] = None,
     dry_run: options.DryRun = False,
     limit: options.Limit = None,
     seen: options.Seen = "older-than=14",
@@ -69,6 +73,7 @@ def replay(
             secret=options.secret_ref(password_env, password_file, password_command, token_command),
             maildrops=tuple(maildrop or ()),
             all_maildrops=all_maildrops,
+            query=query,
             keep_duplicates=keep_duplicates,
             seen=seen,
             limit=limit,

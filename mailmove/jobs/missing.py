@@ -7,7 +7,7 @@ UIDVALIDITY the UID map says which are gone, two sorted streams side by side; ov
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mailmove.archive import Archive
 from mailmove.archive.deliveries import Delivered, MailboxFacts
@@ -16,6 +16,7 @@ from mailmove.jobs import Context, ReplayJob
 from mailmove.jobs.journal import Journal
 from mailmove.jobs.reconcile import local_likeness, match, unclaimed
 from mailmove.jobs.replay_report import ReplayReport
+from mailmove.model import Digest
 from mailmove.targets import MailboxState, Receipt, Target
 
 BATCH = 500
@@ -37,12 +38,18 @@ class Losses:
         facts = deliveries.facts()
         report.at_target, report.delivered_ever = state.messages, facts.delivered
         if self._job.redeliver_missing and facts.delivered:
-            report.redelivered = forget_missing(target, state, self._archive, self._journal, self._context)
+            report.redelivered = forget_missing(
+                target, state, self._archive, self._journal, self._context, self._concerns
+            )
         if stale := deliveries.stale(state.uidvalidity):
             self._made_anew(state, stale, facts)
         elif state.messages < facts.delivered and not self._told:
             self._told = True
             self._tell_of_fewer(state.messages, facts.delivered)
+
+    def _concerns(self, digest: Digest) -> bool:
+        """What this job does not select is not sent by it, so it must not count as missing for a later one."""
+        return self._journal.deliveries.selects(digest, self._job.maildrops)
 
     def _made_anew(self, state: MailboxState, stale: int, facts: MailboxFacts) -> None:
         """So many deliveries went into an earlier incarnation of the mailbox; its owner may have accepted that."""
@@ -64,10 +71,17 @@ class Losses:
         )
 
 
-def forget_missing(target: Target, state: MailboxState, archive: Archive, journal: Journal, context: Context) -> int:
-    """Every delivery that is not there any more counts as not delivered from now on; returns how many."""
-    forgotten = _by_content(target, state, archive, journal, context)
-    gone = [journal.missing(old) for old in _gone(target, state, journal)]
+def forget_missing(
+    target: Target,
+    state: MailboxState,
+    archive: Archive,
+    journal: Journal,
+    context: Context,
+    concerns: Callable[[Digest], bool],
+) -> int:
+    """Every delivery that `concerns` us and is not there any more counts as not delivered from now on; how many."""
+    forgotten = _by_content(target, state, archive, journal, context, concerns)
+    gone = [journal.missing(old) for old in _gone(target, state, journal) if concerns(old.digest)]
     for start in range(0, len(gone), BATCH):
         journal.write(gone[start : start + BATCH])
     return forgotten + len(gone)
@@ -84,9 +98,16 @@ def _gone(target: Target, state: MailboxState, journal: Journal) -> Iterator[Del
             yield receipt
 
 
-def _by_content(target: Target, state: MailboxState, archive: Archive, journal: Journal, context: Context) -> int:
+def _by_content(
+    target: Target,
+    state: MailboxState,
+    archive: Archive,
+    journal: Journal,
+    context: Context,
+    concerns: Callable[[Digest], bool],
+) -> int:
     """Receipts of an earlier incarnation: renewed where the message is there, uncertain where something like it is."""
-    stale = journal.deliveries.stale_receipts(state.uidvalidity)
+    stale = [old for old in journal.deliveries.stale_receipts(state.uidvalidity) if concerns(old.digest)]
     if not stale:
         return 0
     wanted = [local_likeness(archive, old.digest) for old in stale]

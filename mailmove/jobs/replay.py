@@ -23,6 +23,7 @@ from mailmove.jobs.present import Present
 from mailmove.jobs.reconcile import reconcile
 from mailmove.jobs.replay_dry_run import check_maildrops, replay_dry_run
 from mailmove.jobs.replay_plan import decide
+from mailmove.jobs.replay_query import check_query, narrow_down
 from mailmove.jobs.replay_report import ReplayReport, Term
 from mailmove.jobs.retry import Attempts
 from mailmove.jobs.surplus import Resent
@@ -42,6 +43,7 @@ def run_replay(job: ReplayJob, context: Context) -> ReplayReport:
     ArchiveBusy, ArchiveDamaged, ArchiveTooNew.
     """
     SeenPolicy.parse(job.seen)
+    check_query(job)
     if not job.mailbox or not job.mailbox.isprintable():
         raise UsageError("The mailbox name is empty, or holds a line break or another control character.")
     reader = Reader.open(job.archive, state_dir=job.state_dir)
@@ -51,8 +53,10 @@ def run_replay(job: ReplayJob, context: Context) -> ReplayReport:
         job.archive, state_dir=job.state_dir, wait=job.wait, take_over=job.take_over, clock=context.clock
     ) as archive:
         check_maildrops(job, archive.catalogue)
+        replay = Replay(job, context, archive)
         try:
-            return Replay(job, context, archive).run()
+            narrow_down(job, context, replay.deliveries)
+            return replay.run()
         finally:
             context.progress.end()
 
@@ -133,7 +137,7 @@ class Replay:
 
     def _plan(self, state: MailboxState) -> None:
         """Makes the selection. Its sums are drawn in the first session only."""
-        job, report, deliveries = self._job, self._report, self._deliveries
+        job, report, deliveries = self._job, self._report, self.deliveries
         selected, duplicates = deliveries.select(job.maildrops, keep_duplicates=job.keep_duplicates)
         if self._planned:
             return
@@ -149,7 +153,7 @@ class Replay:
     def _sort_out(self) -> int:
         """Counts what is left alone; returns the octets of what will be sent."""
         octets, limit = 0, self._job.limit
-        for message in self._deliveries.undelivered():
+        for message in self.deliveries.undelivered():
             decision = decide(message, resend_uncertain=self._job.resend_uncertain, retry_parked=self._job.retry_parked)
             self._count(Term.SKIPPED, decision.skipped)
             self._count(Term.UNCERTAIN, decision.uncertain)
@@ -178,7 +182,7 @@ class Replay:
         """The mailbox's other messages, if they are to be looked at. The decision is logged before the first send."""
         if self._handled >= self._to_send:
             return None
-        facts = self._deliveries.facts()
+        facts = self.deliveries.facts()
         wanted = self._skip_present(facts, state)
         if facts.skip_present != wanted:
             self._journal.decide_skip_present(state.uidvalidity, state.uidnext, skip_present=wanted)
@@ -189,7 +193,7 @@ class Replay:
                 f"{self._job.mailbox!r} holds {state.messages:,} messages already; those of the archive that are among "
                 "them are not sent again (--no-skip-present sends all)."
             )
-        return Present(self._archive, target, self._deliveries, state.uidvalidity)
+        return Present(self._archive, target, self.deliveries, state.uidvalidity)
 
     def _skip_present(self, facts: MailboxFacts, state: MailboxState) -> bool:
         if self._job.skip_present is not None:
@@ -211,7 +215,7 @@ class Replay:
     def _letters(self) -> Iterator[Letter]:
         """What is to be sent, one copy each, as far as the limit goes."""
         left = self._to_send - self._handled
-        for message in self._deliveries.undelivered():
+        for message in self.deliveries.undelivered():
             if message.digest in self._tried:
                 continue
             decision = decide(message, resend_uncertain=self._job.resend_uncertain, retry_parked=self._job.retry_parked)
@@ -248,7 +252,7 @@ class Replay:
     # ---- the end
 
     def _report_surplus(self, target: Target, state: MailboxState) -> None:
-        for extra in self._resent.surplus(target, self._archive, self._deliveries, state, self._context):
+        for extra in self._resent.surplus(target, self._archive, self.deliveries, state, self._context):
             self._report.extra_at_target += 1
             self._report.exceptions.append(extra)
 
@@ -266,7 +270,7 @@ class Replay:
             self._archive.end_run(report.outcome.value, report.counts())
 
     @property
-    def _deliveries(self) -> Deliveries:
+    def deliveries(self) -> Deliveries:
         return self._journal.deliveries
 
     def _count(self, term: Term, number: int) -> None:
@@ -274,7 +278,7 @@ class Replay:
             self._report.terms[term] += number
 
     def _name(self, term: Term, digest: Digest) -> None:
-        cause, text = self._deliveries.text(digest)
+        cause, text = self.deliveries.text(digest)
         reason = {
             Term.UNCERTAIN: "something much like it is there; --resend-uncertain sends it again",
             Term.PARKED: f"refused by the target before ({cause}); --retry-parked tries again",

@@ -10,6 +10,7 @@ from mailmove.archive.deliveries import Deliveries
 from mailmove.errors import UsageError
 from mailmove.jobs import Context, ReplayJob
 from mailmove.jobs.replay_plan import decide
+from mailmove.jobs.replay_query import narrow_down
 from mailmove.jobs.replay_report import ReplayReport, Term
 
 
@@ -21,7 +22,7 @@ def replay_dry_run(job: ReplayJob, context: Context, reader: Reader) -> ReplayRe
     with reader.catalogue() as catalogue:
         if catalogue is None:
             raise UsageError(f"{job.archive} has no archive.db; the next run without --dry-run makes it.")
-        _plan(job, catalogue, report)
+        _plan(job, context, catalogue, report)
     report.sessions, report.seconds = 1, time.monotonic() - started
     return report
 
@@ -38,9 +39,10 @@ def _look(job: ReplayJob, context: Context, report: ReplayReport) -> None:
     report.mailbox_missing = state is None
 
 
-def _plan(job: ReplayJob, catalogue: Catalogue, report: ReplayReport) -> None:
+def _plan(job: ReplayJob, context: Context, catalogue: Catalogue, report: ReplayReport) -> None:
     deliveries = Deliveries(catalogue, job.target_name, job.mailbox)
     check_maildrops(job, catalogue)
+    narrow_down(job, context, deliveries)
     report.delivered_ever = deliveries.facts().delivered
     selected, duplicates = deliveries.select(job.maildrops, keep_duplicates=job.keep_duplicates)
     report.selected, report.duplicate_content = selected, duplicates
