@@ -88,10 +88,6 @@ class _Flight:
     asked: deque[MaildropEntry] = field(default_factory=deque)
 
 
-def _nothing() -> None:
-    pass
-
-
 class Pop3Source:
     """One session."""
 
@@ -214,7 +210,7 @@ class Pop3Source:
         limits = self._endpoint.window
         return pop3.Window(limits.max_messages if self._talk.core.pipelining else 1, limits.max_octets)
 
-    def _message(self, ended: Callable[[], None] = _nothing) -> Iterator[bytes]:
+    def _message(self, ended: Callable[[], None] | None = None) -> Iterator[bytes]:
         """The octets of a message. `ended` is called when all are here, and the last of them are yet to be yielded."""
         held = b""
         while True:
@@ -226,26 +222,33 @@ class Pop3Source:
             if not isinstance(event, pop3.MessageData):
                 break
             held = event.data
-        ended()
+        if ended:
+            ended()
         if held:
             yield held
 
     def _message_rejected(self, event: pop3.Event) -> MessageRejected:
         if not isinstance(event, pop3.Refused):
             raise ProtocolError(f"{self._talk.stream.peer} answered RETR with something else ({type(event).__name__}).")
-        return MessageRejected(
-            f"{self._talk.stream.peer} refused a message: {event.text!r}.",
-            server_text=event.text,
-            command="RETR",
-            code=event.code,
-        )
+        said = f"{self._talk.stream.peer} refused a message: {event.text!r}."
+        return MessageRejected(said, server_text=event.text, command="RETR", code=event.code)
 
     # ---- headers and deletions, many commands in flight likewise
 
     def heads(self, entries: Sequence[MaildropEntry]) -> Iterator[tuple[MaildropEntry, bytes | None]]:
-        """TOP n 0 of each entry. A server that sends the whole message all the same is read to its end."""
+        """TOP n 0 of each entry. A server that sends the whole message all the same is read to its end.
+
+        Raises ProtocolError at the end if more was answered than asked for: then none of it can be believed.
+        """
         for entry, event in self._answers(entries, lambda entry: pop3.Top(entry.number, 0)):
             yield entry, b"".join(self._message()) if isinstance(event, pop3.MessageStart) else None
+        if self._many and len(entries) > 1:
+            self.keep_alive()
+            self._talk.core.next_event()
+
+    @property
+    def _many(self) -> bool:
+        return self._talk.core.pipelining and self._endpoint.window.max_messages > 1
 
     def delete(self, entries: Sequence[MaildropEntry]) -> Sequence[MaildropEntry]:
         """DELE of each entry."""
@@ -261,8 +264,7 @@ class Pop3Source:
         self, entries: Sequence[MaildropEntry], command: Callable[[MaildropEntry], pop3.Command]
     ) -> Iterator[tuple[MaildropEntry, pop3.Event]]:
         """Each entry with the first event of its answer. Sizes do not count here: the answers are short."""
-        many = self._talk.core.pipelining and self._endpoint.window.max_messages > 1
-        window = pop3.Window(SHORT_ANSWERS if many else 1)
+        window = pop3.Window(SHORT_ANSWERS if self._many else 1)
         pending, in_flight = deque(map(_Short, entries)), deque[MaildropEntry]()
         while pending or in_flight:
             for short in window.refill(pending):
