@@ -25,6 +25,7 @@ from tests.support.proxy import Proxy
 
 COMPLETE, PARTIAL, TRY_AGAIN = 0, 3, 75
 ROOMY = 256 << 20
+SMALL = 2 << 20
 MARGIN = 64 << 20  # what a pull wants to be free beside its messages
 LINE = b"y" * 76 + b"\r\n"
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -99,6 +100,12 @@ def assert_full(result: Result) -> None:
     assert document.get("listed", 0) == sum(document.get(term, 0) for term in TERMS), result
 
 
+def assert_not_begun(result: Result) -> None:
+    assert (result.code, len(result.stderr.splitlines())) == (TRY_AGAIN, 1), result
+    assert "octets of free space" in result.stderr and "free some" in result.stderr, result
+    assert result.json()["outcome"] == "failed", result
+
+
 def assert_nothing_false(archive: Path, result: Result) -> None:
     """Whatever is under a final name is whole, what was reported as stored is there, and `verify` is content."""
     stored = archives.files(archive)
@@ -109,11 +116,11 @@ def assert_nothing_false(archive: Path, result: Result) -> None:
     assert verified.code == COMPLETE, verified
 
 
-def assert_resumes(disk: SmallDisk, port: int) -> None:
+def assert_resumes(disk: SmallDisk, port: int, expected: dict[str, bytes] = EXPECTED) -> None:
     disk.resize()
     again = pull(port, disk.archive)
     assert again.code == COMPLETE, again
-    archives.assert_exactly(disk.archive, EXPECTED)
+    archives.assert_exactly(disk.archive, expected)
 
 
 # ---- Full in the middle
@@ -150,7 +157,33 @@ def test_full_in_the_middle(inodes: bool, disk: SmallDisk, peer: Peer, seed: int
     assert hits >= fills / 4, f"only {hits} of {fills} disks ran full"
 
 
+def test_a_disk_of_2_mb_is_full_after_the_first_messages(disk: SmallDisk) -> None:
+    """It was larger when the pull began, so the check before it passed. What fits is stored, the rest comes later."""
+    letters = [Letter(f"uid-{n}", b"Subject: %d\r\n\r\n" % n + LINE * 1300) for n in range(40)]
+    with Peer(letters) as peer, Proxy(peer.port) as proxy:
+        proxy.at(len(letters[0].body), lambda session: disk.resize(SMALL))
+        result = pull(proxy.port, disk.archive)
+        assert_full(result)
+        assert 0 < result.json()["stored"] < SMALL / len(letters[0].body), result
+        assert_nothing_false(disk.archive, result)
+        assert_not_begun(pull(proxy.port, disk.archive))
+        assert_resumes(disk, proxy.port, {letter.unique_id: letter.body for letter in letters})
+
+
 # ---- Full before it begins
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+def test_nothing_is_begun_on_a_disk_of_2_mb(there: bool, disk: SmallDisk, peer: Peer) -> None:
+    """An archive of little mail fits on it, and is of use there, but no pull is begun that might not fit."""
+    if there:
+        assert pull(peer.port, disk.archive, "--limit", 3).code == COMPLETE
+    disk.resize(SMALL)
+    result = pull(peer.port, disk.archive)
+    assert_not_begun(result)
+    assert result.json()["pending"] == len(LETTERS) - 3 * there, result
+    assert_nothing_false(disk.archive, result)
+    assert_resumes(disk, peer.port)
 
 
 def test_what_will_not_fit_is_not_begun(disk: SmallDisk, peer: Peer) -> None:

@@ -1,20 +1,16 @@
-"""kill -9 at every boundary of a pull: between two commands, between two replies, at every file-system call.
+"""kill -9 at every boundary of a pull: between two commands, between two replies.
 
 Strategy: an undisturbed run through a recording proxy says where the boundaries are, in octets up and down; Dovecot
-says the same again each time, so a kill at that octet is a kill at that boundary. The calls are counted by strace and
-one of them at a time is made a SIGKILL. In keep and in delete mode. Right after each kill nothing may be gone from the
-server that is not in the archive; after one more run the archive holds exactly the maildrop, each message once. A
-seeded sample by default, all with --full; several at once, each with a user and an archive of its own.
+says the same again each time, so a kill at that octet is a kill at that boundary. In keep and in delete mode. Right
+after each kill nothing may be gone from the server that is not in the archive; after one more run the archive holds
+exactly the maildrop, each message once. A seeded sample by default, all with --full; several at once, each with a user
+and an archive of its own. Kills at every file-system call: test_syscalls_kill.py.
 """
 
 from __future__ import annotations
 
 import random
 import re
-import shutil
-import signal
-import subprocess
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,21 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import unavailable
 from tests.servers.dovecot import Dovecot
 from tests.support import archives, mails
 from tests.support.cli import PASSWORD_FROM_ENV, finish, kill, mailmove, start_mailmove
 from tests.support.client import HOST, fetch_all
 from tests.support.proxy import Proxy, Session
 
-MESSAGES, SMALL = 20, 4
+MESSAGES = 20
 SAMPLE, AT_ONCE = 24, 4
-CALLS = (
-    "?rename,?renameat,?renameat2,fsync,fdatasync,syncfs,?mkdir,mkdirat,?unlink,unlinkat,?link,linkat,pwrite64,write,"
-    "ftruncate"
-)
 DELETE = ("--delete-after", 0, "--allow-mass-delete")
-CALL = re.compile(r"(\d+) +(\w+)\(")
 MULTILINE = re.compile(r"(CAPA|UIDL|LIST|RETR)\b")
 
 
@@ -156,68 +146,3 @@ def test_at_random_octets_of_a_larger_job(
         ]
         for job in jobs:
             job.result()
-
-
-# ---- Every file-system call of one small group
-
-
-@pytest.fixture(scope="module")
-def strace() -> str:
-    program = shutil.which("strace")
-    if not program:
-        unavailable("strace is not installed (Debian: apt install strace)")
-    assert program
-    if subprocess.run([program, "-o", "/dev/null", "true"], capture_output=True).returncode:
-        unavailable("strace may not trace processes here")
-    return program
-
-
-def traced(strace: str, port: int, user: str, archive: Path, rule: str, output: Path) -> int:
-    """A pull under strace with this rule, into an archive that is there; its exit code."""
-    prefix = (strace, "-f", "-qq", "-e", f"trace={CALLS}", *(("-e", rule) if rule else ()), "-o", str(output))
-    return finish(start_mailmove(*words(port, user, archive, *DELETE), prefix=prefix)).code
-
-
-def every_call(trace: Path) -> list[tuple[str, int]]:
-    """(call, which of its kind in its thread): strace counts each kind, in each thread, by itself."""
-    lines = trace.read_text("utf-8", "replace").splitlines()
-    found = Counter(call.groups() for line in lines if (call := CALL.match(line)))
-    most = {name: max(n for (_, other), n in found.items() if other == name) for _, name in found}
-    return [(name, number) for name, count in most.items() for number in range(1, count + 1)]
-
-
-def test_at_every_file_system_call_of_one_group(
-    server: Dovecot, strace: str, tmp_path: Path, seed: int, full: bool
-) -> None:
-    messages = mails.varied(SMALL, seed=92)
-    empty = tmp_path / "empty.mailmove"
-    assert mailmove(*words(server.ports["pop3"], "nobody-yet", empty)).code == 0
-    shutil.copytree(empty, tmp_path / "counted")
-    server.seed("counted", messages)
-    assert traced(strace, server.ports["pop3"], "counted", tmp_path / "counted", "", tmp_path / "trace") == 0
-    points = every_call(tmp_path / "trace")
-    assert len(points) > 20 and {"rename", "fdatasync", "write"} <= {name for name, _ in points}
-    chosen = points if full else random.Random(f"calls {seed}").sample(points, min(SAMPLE, len(points)))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs = [pool.submit(kill_at_call, server, strace, empty, tmp_path, messages, *point) for point in chosen]
-        hits = sum(job.result() for job in jobs)
-    assert hits >= len(chosen) / 2, f"only {hits} of {len(chosen)} kills found the process running"
-
-
-def kill_at_call(
-    server: Dovecot, strace: str, empty: Path, folder: Path, messages: Sequence[bytes], name: str, number: int
-) -> bool:
-    """Whether the kill hit: threads may share the calls out in another way."""
-    user, archive = f"{name}.{number}", folder / f"{name}.{number}.mailmove"
-    shutil.copytree(empty, archive)
-    server.seed(user, messages)
-    expected = fetch_all(server.ports["pop3"], user)
-    rule = f"inject={name}:signal=KILL:when={number}"
-    code = traced(strace, server.ports["pop3"], user, archive, rule, folder / f"{name}.{number}.trace")
-    assert_nothing_lost(server, archive, user, expected)
-    again = mailmove(*words(server.ports["pop3"], user, archive, *DELETE))
-    assert again.code == 0, (name, number, again)
-    archives.assert_exactly(archive, expected)
-    assert fetch_all(server.ports["pop3"], user) == {}
-    server.forget(user)
-    return code in (-signal.SIGKILL, 128 + signal.SIGKILL)

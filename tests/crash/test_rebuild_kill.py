@@ -19,14 +19,12 @@ from typing import Any
 import pytest
 
 from mailmove.archive import Archive
-from tests.crash.test_kill_boundaries import CALLS, every_call, strace
 from tests.support import archives
 from tests.support.cli import finish, mailmove, start_mailmove
+from tests.support.strace import CALLS, every_call
 from tests.unit.archive.making import verify
 from tests.unit.archive.test_rebuild import OLD
 from tests.unit.archive.test_rebuilding import SPOILT, content, everything
-
-__all__ = ["strace"]
 
 SAMPLE, AT_ONCE = 10, 4
 SAME_CALLS = {"PYTHONDONTWRITEBYTECODE": "1"}

@@ -13,13 +13,11 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.crash.test_kill_boundaries import CALLS, every_call, strace
 from tests.crash.test_rebuild_kill import AT_ONCE, SAME_CALLS, SAMPLE
 from tests.support import archives
 from tests.support.cli import finish, mailmove, start_mailmove
+from tests.support.strace import CALLS, every_call
 from tests.unit.archive.making import Mail, alter, some, store, verify
-
-__all__ = ["strace"]
 
 MAILS = some(6, seed=41)
 DAMAGED, MISSING = MAILS[:2], MAILS[2:4]
