@@ -2,12 +2,13 @@
 
     python -m tests.bench.pull [--only plain,rtt100] [--messages N] [--rtt SECONDS] [--tls] [--rounds 3] [--folder DIR]
 
-Strategy: all pull the same maildrop from one Dovecot, through one delay line, in turn, each into an empty folder on the
-same disk; the best round of each counts, since the machine does other things too. fetchmail and getmail6 take so long
-that they pull a smaller maildrop of the same kind, once, and are compared by messages a second. What a program that is
-started costs is part of its time. Prints ratios beside the goals, and never judges; a program that is not installed is
-left out, with a word. `--messages`, `--rtt` and `--tls` make a case of their own; `--fresh` (as root) is for disks on
-which much was deleted (see tests/bench/archive.py).
+Strategy: all pull the same maildrop from one Dovecot, at RTT 0 over the bare loopback and otherwise through one delay
+line, in turn, each into an empty folder on the same disk; the best round of each counts, since the machine does other
+things too. fetchmail and getmail6 take so long that they pull a smaller maildrop of the same kind, once, and are
+compared by messages a second. What a program that is started costs is part of its time. Prints ratios beside the
+goals, and never judges; a program that is not installed is left out, with a word. `--messages`, `--rtt` and `--tls`
+make a case of their own; `--fresh` (as root) is for disks on which much was deleted (see tests/bench/archive.py), and
+with `--folder` on a tmpfs for disks that are not always equally fast.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ def compare(name: str, case: Case, options: argparse.Namespace) -> None:
         server.seed(USER, mails.mixed(case.messages))
         server.seed(FEW_USER, mails.mixed(min(FEW, case.messages)))
         port = server.ports["pop3s" if case.tls else "pop3"]
-        line = stack.enter_context(Line(port, rtt=case.rtt))
+        if case.rtt:  # a line without delay is one more program on the same processors
+            port = stack.enter_context(Line(port, rtt=case.rtt)).port
         ca = server.certificates.ca if case.tls else None
-        found = measure(case, options, Maildrop(USER, line.port, ca), Maildrop(FEW_USER, line.port, ca))
+        found = measure(case, options, Maildrop(USER, port, ca), Maildrop(FEW_USER, port, ca))
     report(case, found)
 
 

@@ -33,7 +33,8 @@ from tests.support.client import HOST
 STEPS: tuple[tuple[str, object, str], ...] = (
     ("read", net.Stream, "exchange"),
     ("un-stuff", framing.Framer, "read_block"),
-    ("hash (and head)", drafts.Draft, "write"),
+    ("keep, and find the header", drafts.Draft, "write"),
+    ("hash", drafts.Draft, "_hash_waiting"),
     ("open and write", drafts.Draft, "_write_waiting"),
     ("sync", durable.SystemSyncer, "_sync"),
     ("sync", durable, "sync_file"),
