@@ -8,17 +8,26 @@ wakes every thread. A thread that fails in any other way than by its connection 
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import ssl
 import struct
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
+
+
+def readable(ends: Sequence[socket.socket]) -> list[socket.socket]:
+    """Waits until some have something to read, whatever the numbers of their descriptors: those."""
+    with selectors.DefaultSelector() as selector:
+        for end in ends:
+            selector.register(end, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select() if isinstance(key.fileobj, socket.socket)]
 
 
 class Listener:
@@ -64,8 +73,7 @@ class Listener:
 
     def _accept(self) -> None:
         while True:
-            ready, _, _ = select.select([self._listen, self._waker], [], [])
-            if self._waker in ready:
+            if self._waker in readable([self._listen, self._waker]):
                 return
             connection, _ = self._listen.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

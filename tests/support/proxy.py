@@ -14,14 +14,13 @@ and not one more goes until it has returned.
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 
 from tests.support import listener
-from tests.support.listener import HOST, PATIENCE, Listener
+from tests.support.listener import HOST, PATIENCE, Listener, readable
 
 CHUNK = 1 << 16
 
@@ -156,4 +155,4 @@ def _act(actions: list[tuple[int, Action]], passed: int, session: Session) -> No
 def _readable(ends: list[socket.socket]) -> list[socket.socket]:
     """Those with something to read; TLS may hold octets that the kernel no longer shows."""
     held: list[socket.socket] = [end for end in ends if isinstance(end, ssl.SSLSocket) and end.pending()]
-    return held or select.select(ends, [], [])[0]
+    return held or readable(ends)
