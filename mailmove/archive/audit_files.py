@@ -186,7 +186,7 @@ class Files:
 
 def _hash(path: Path | str, block: bytearray) -> tuple[str, bytes]:
     """The sha256 of a file's octets, and the first block of them. Raises OSError."""
-    with open(os.open(path, _READ), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+    with open(path, "rb", buffering=0, opener=_open) as file:
         view = memoryview(block)
         size = _fill(file, view)
         head, octets = bytes(view[:size]), hashlib.sha256(view[:size])
@@ -194,6 +194,11 @@ def _hash(path: Path | str, block: bytearray) -> tuple[str, bytes]:
             size = _fill(file, view)
             octets.update(view[:size])
     return octets.hexdigest(), head
+
+
+def _open(path: str, flags: int) -> int:
+    """For `open`, which closes the descriptor again where it finds a folder."""
+    return os.open(path, _READ)
 
 
 def _fill(file: io.FileIO, view: memoryview) -> int:

@@ -255,6 +255,14 @@ def test_a_single_damage_in_mail_is_named_as_what_it_is(root: Path, rng: random.
         undone.undo()
 
 
+def test_no_descriptor_is_left_open_by_a_folder_in_a_file_s_place(root: Path, rng: random.Random) -> None:
+    undone, expected = IN_MAIL["a_folder"](rng, root, messages(root, rng))
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert findings(root) == expected
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    undone.undo()
+
+
 @pytest.mark.timeout(1800)
 def test_of_a_hundred_damages_in_mail_each_is_named(root: Path, rng: random.Random, full: bool) -> None:
     for _ in range(ROUNDS if full else SAMPLE_ROUNDS):
