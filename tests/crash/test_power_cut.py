@@ -70,7 +70,7 @@ def new_disk(kind: str, folder: Path) -> Iterator[Disk]:
         with mounted(folder / "disk.img", folder / "disk") as disk:
             yield disk
     except CannotMount as error:
-        pytest.skip(str(error))  # no set-up can help a machine that will not mount
+        unavailable(str(error))
 
 
 @contextlib.contextmanager
