@@ -2,9 +2,9 @@
 
     python -m tests.bench.pull [--only plain,rtt100] [--messages N] [--rtt SECONDS] [--tls] [--rounds 3] [--folder DIR]
 
-Strategy: all pull the same maildrop from one Dovecot, at RTT 0 over the bare loopback and otherwise through one delay
-line, in turn, each into an empty folder on the same disk; the best round of each counts, since the machine does other
-things too. fetchmail and getmail6 take so long that they pull a smaller maildrop of the same kind, once, and are
+Strategy: all pull the same maildrop from one Dovecot through the same delay line (also at RTT 0; with `--no-line` over
+the bare loopback there), in turn, each into an empty folder on the same disk; the best round of each counts, since the
+machine does other things too. fetchmail and getmail6 take so long that they pull a smaller maildrop of the same kind, once, and are
 compared by messages a second. What a program that is started costs is part of its time. Prints ratios beside the
 goals, and never judges; a program that is not installed is left out, with a word. `--messages`, `--rtt` and `--tls`
 make a case of their own; `--fresh` (as root) is for disks on which much was deleted (see tests/bench/archive.py), and
@@ -72,7 +72,7 @@ def compare(name: str, case: Case, options: argparse.Namespace) -> None:
         server.seed(USER, mails.mixed(case.messages))
         server.seed(FEW_USER, mails.mixed(min(FEW, case.messages)))
         port = server.ports["pop3s" if case.tls else "pop3"]
-        if case.rtt:  # a line without delay is one more program on the same processors
+        if case.rtt or not options.no_line:
             port = stack.enter_context(Line(port, rtt=case.rtt)).port
         ca = server.certificates.ca if case.tls else None
         found = measure(case, options, Maildrop(USER, port, ca), Maildrop(FEW_USER, port, ca))
@@ -256,6 +256,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, help="a case of your own")
     parser.add_argument("--rtt", type=float, default=0.0, help="seconds, of a case of your own")
     parser.add_argument("--tls", action="store_true", help="for a case of your own")
+    parser.add_argument("--no-line", action="store_true", help="at RTT 0 straight to the server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
     parser.add_argument("--fresh", action="store_true", help="on a new file system in an image (needs root)")
