@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers import certs
+from tests.servers import cyrus as cyrus_server
 from tests.servers import dovecot as dovecot_server
+from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.support import mails
 from tests.support.loopback import only_loopback
@@ -40,11 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    reason = dovecot_server.missing()
     return [
         f"mailmove: seed {config.stash[_SEED]} (again with MAILMOVE_SEED={config.stash[_SEED]}), "
         + ("whole matrices" if _is_full(config) else "samples (whole matrices with --full)"),
-        f"dovecot: {reason or dovecot_server.version()}",
+        f"dovecot: {dovecot_server.missing() or dovecot_server.version()}",
+        f"cyrus: {cyrus_server.missing() or cyrus_server.version()}",
     ]
 
 
@@ -107,6 +109,20 @@ def needs_dovecot() -> None:
 def dovecot(needs_dovecot: None) -> Iterator[Dovecot]:
     """One Dovecot for all tests; each uses a `user` of its own."""
     with Dovecot() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def needs_cyrus() -> None:
+    """For tests that start a Cyrus of their own kind: `with Cyrus(extra="munge8bit: no") as server`."""
+    if reason := cyrus_server.missing():
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def cyrus(needs_cyrus: None) -> Iterator[Cyrus]:
+    """One Cyrus for all tests, as it comes; each uses a `user` of its own."""
+    with Cyrus() as server:
         yield server
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mailmove.targets.imap import ImapEndpoint, ImapTarget, open_imap
+from mailmove.targets.imap import ImapTarget, open_imap
+from mailmove.targets.imap_login import ImapEndpoint
 from mailmove.tls import TlsPolicy
 from tests.hostile.imap_peer import ImapPeer, ImapQuirks, Opener
+from tests.hostile.imap_sasl_peer import Begin, ImapSaslPeer
 from tests.support.client import HOST, PASSWORD
 
 
@@ -56,3 +58,10 @@ def selected(peers: Callable[..., ImapPeer], enter: Opener) -> Callable[..., tup
         return peer, target
 
     return both
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """A peer that knows nothing but how to be logged in to."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(ImapSaslPeer(*args, **options))

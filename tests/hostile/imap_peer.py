@@ -4,10 +4,11 @@
         ... let the client work on peer.port (any user, password "secret") ...
     assert peer.verbs == ["CAPABILITY", "LOGIN", "SELECT", "LOGOUT"]
 
-Strategy: an honest server of the few commands a Target needs, with one mailbox in memory; before it answers, it looks
-whether the test has an answer of its own for that command, or something to say in the middle of a literal. Every line
-that came in where a command belongs is kept, so that a test can see what a message was taken for. Nothing sleeps: a
-stall waits until the peer ends.
+Strategy: an honest server of the few commands a Target needs, as good as its `capabilities` say (LITERAL+, LITERAL-,
+MULTIAPPEND, UIDPLUS, APPENDLIMIT=n, QUOTA, and Gmail's ways), with one account in memory (imap_account.py) for all its
+connections; before it answers, it looks whether the test has an answer of its own for that command, or something to say
+in the middle of a literal. Every line that came in where a command belongs is kept, so that a test can see what a
+message was taken for. Nothing sleeps: a stall waits until the peer ends.
 """
 
 from __future__ import annotations
@@ -16,172 +17,95 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from collections.abc import Callable, Sequence
 
 from mailmove.targets.imap import ImapTarget
+from tests.hostile import imap_queries
+from tests.hostile.imap_account import UIDVALIDITY, Account, Draft, Entry, Mailbox
+from tests.hostile.imap_conversation import Conversation, Refused, verb
+from tests.hostile.imap_quirks import ALL_MAIL, GMAIL, ImapQuirks, Interruption, Then
 from tests.support import listener
 from tests.support.client import PASSWORD
 from tests.support.listener import Listener
 
-STALL_LIMIT = 120.0
-_LITERAL = re.compile(rb"\{(\d+)\}\r\n$")
-
-
-class Then(Enum):
-    """What follows after the peer has said something in the middle of a literal."""
-
-    GO_ON = auto()
-    CLOSE = auto()
-    RESET = auto()
-    STALL = auto()
-
-
-@dataclass(frozen=True)
-class Interruption:
-    """Said when so many octets of a literal have been read."""
-
-    after: int
-    says: bytes = b""
-    then: Then = Then.GO_ON
-
-
-@dataclass(frozen=True)
-class ImapQuirks:
-    """How a server differs from an honest one.
-
-    `replies`: verb ("UID FETCH" is one, "" a line of one word) -> all that is said to it, or one answer for each time
-    it comes, the last one for good; b"{tag}" is filled in, and an empty answer leaves it to the honest server. An empty
-    `greeting` is none at all.
-    """
-
-    greeting: bytes = b"* OK ready\r\n"
-    capabilities: str = "IMAP4rev1"
-    replies: Mapping[str, bytes | Sequence[bytes]] = field(default_factory=dict)
-    interruption: Interruption | None = None
-    appended: bytes = b"OK appended"
-    behind_starttls: bytes = b""
-    uids: Sequence[int] = ()
+__all__ = ["ALL_MAIL", "GMAIL", "ImapPeer", "ImapQuirks", "Interruption", "Opener", "Peers", "Selected", "Then"]
 
 
 class ImapPeer(Listener):
-    """`commands` are the lines that were read where a command belongs, `stored` the literals that arrived whole."""
+    """`commands` are the lines that were read where a command belongs, of all connections; `sessions` those of each.
+
+    `stored` are the literals that arrived whole and were kept, and `batches` says how many each APPEND that was
+    answered with OK had. `account` holds the mailboxes; `most_at_once` is the most sessions that were logged in.
+    """
 
     def __init__(self, quirks: ImapQuirks | None = None, *, context: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.quirks, self.context = quirks or ImapQuirks(), context
+        self.account = Account(self.quirks.all_mail if self.quirks.gmail else "")
+        self.account.make_up(self.quirks.uids)
         self.commands: list[str] = []
+        self.sessions: list[list[str]] = []
         self.stored: list[bytes] = []
+        self.batches: list[int] = []
+        self.literals = self.most_at_once = 0
+        self.inside: set[_Server] = set()
         self.ended = threading.Event()
 
     @property
     def verbs(self) -> list[str]:
-        return [_verb(command) for command in self.commands]
+        return [verb(command) for command in self.commands]
 
     def __exit__(self, *error: object) -> None:
         self.ended.set()
         super().__exit__(None, None, None)
 
     def serve(self, connection: socket.socket) -> None:
-        _Conversation(self, connection).run()
+        conversation = _Server(self, connection)
+        try:
+            conversation.run()
+        finally:
+            self.leave(conversation)
+
+    def enter(self, conversation: _Server) -> bool:
+        """False if there are too many already."""
+        with self.account.lock:
+            if self.quirks.most_sessions and len(self.inside) >= self.quirks.most_sessions:
+                return False
+            self.inside.add(conversation)
+            self.most_at_once = max(self.most_at_once, len(self.inside))
+            return True
+
+    def leave(self, conversation: _Server) -> None:
+        with self.account.lock:
+            self.inside.discard(conversation)
 
 
-class _Conversation:
-    """One connection."""
+class _Server(Conversation):
+    """One connection, and what an honest server answers there."""
 
     def __init__(self, peer: ImapPeer, connection: socket.socket) -> None:
-        self.peer, self.quirks, self.connection = peer, peer.quirks, connection
-        self.buffer = b""
-        self.over = False
-        self.times: dict[str, int] = {}
-        self.uids = list(self.quirks.uids)
+        super().__init__(peer, connection, peer.quirks)
+        self.peer: ImapPeer = peer
+        self.mailbox: Mailbox | None = None
+        self.told = 0
 
-    def run(self) -> None:
-        if not self.quirks.greeting:
-            self.stall()
-        self.connection.sendall(self.quirks.greeting)
-        while not self.over and (line := self.line()):
-            self.peer.commands.append(line.decode("latin-1").removesuffix("\r\n"))
-            tag, verb = line.partition(b" ")[0], _verb(self.peer.commands[-1])
-            if own := self.own_reply(verb):
-                self.connection.sendall(own.replace(b"{tag}", tag))
-            else:
-                getattr(self, verb.replace(" ", "_").lower(), self.unknown)(tag, line)
-        if not self.over:
-            listener.goodbye(self.connection)
-
-    def own_reply(self, verb: str) -> bytes:
-        replies = self.quirks.replies.get(verb, b"")
-        if isinstance(replies, bytes):
-            return replies
-        place = self.times.get(verb, 0)
-        self.times[verb] = place + 1
-        return replies[min(place, len(replies) - 1)]
-
-    # ---- reading
-
-    def line(self) -> bytes:
-        """The next line with its end, or b"" when the client has gone."""
-        while b"\n" not in self.buffer:
-            if not self.more():
-                return b""
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        return line + b"\n"
-
-    def more(self) -> bool:
-        data = self.connection.recv(1 << 16)
-        self.buffer += data
-        return bool(data)
-
-    def literal(self, octets: int) -> bytes | None:
-        """A literal and the line end behind it; None when it is not to be read to its end."""
-        interruption = self.quirks.interruption
-        if interruption:
-            while len(self.buffer) < min(octets, interruption.after) and self.more():
-                pass
-            tag = self.peer.commands[-1].partition(" ")[0].encode()
-            self.connection.sendall(interruption.says.replace(b"{tag}", tag))
-            self.follow(interruption.then)
-        while not self.over and len(self.buffer) < octets + 2:
-            if not self.more():
-                return None
-        literal, self.buffer = self.buffer[:octets], self.buffer[octets + 2 :]
-        return None if self.over else literal
-
-    def follow(self, then: Then) -> None:
-        self.over = then is not Then.GO_ON
-        if then is Then.RESET:
-            listener.reset(self.connection)
-        elif then is Then.CLOSE:
-            listener.close(self.connection)
-            while self.connection.recv(1 << 16):  # closing with octets unread would send RST
-                pass
-        elif then is Then.STALL:
-            self.stall()
-
-    def stall(self) -> None:
-        assert self.peer.ended.wait(STALL_LIMIT), "the peer was never ended"
-        self.over = True
-
-    # ---- the honest server
-
-    def say(self, *lines: bytes) -> None:
-        self.connection.sendall(b"".join(line + b"\r\n" for line in lines))
+    # ---- the honest server: sessions
 
     def done(self, tag: bytes, *untagged: bytes) -> None:
         self.say(*(b"* " + line for line in untagged), tag + b" OK done")
 
-    def unknown(self, tag: bytes, line: bytes) -> None:
-        self.say(tag + b" BAD unknown command")
-
     def noop(self, tag: bytes, line: bytes) -> None:
-        self.done(tag)
+        self.done(tag, *self.news())
 
-    create = subscribe = noop
+    def news(self) -> list[bytes]:
+        """What came into the selected mailbox since it was last told."""
+        if self.mailbox is None or len(self.mailbox.entries) == self.told:
+            return []
+        self.told = len(self.mailbox.entries)
+        return [b"%d EXISTS" % self.told]
 
     def capability(self, tag: bytes, line: bytes) -> None:
-        self.done(tag, b"CAPABILITY " + self.quirks.capabilities.encode())
+        self.done(tag, b"CAPABILITY " + self.quirks.offered.encode())
 
     def starttls(self, tag: bytes, line: bytes) -> None:
         assert self.peer.context
@@ -189,51 +113,157 @@ class _Conversation:
         self.connection = self.peer.secure(self.connection, self.peer.context)
 
     def login(self, tag: bytes, line: bytes) -> None:
-        right = line.endswith(f'"{PASSWORD}"\r\n'.encode())
-        self.say(tag + (b" OK welcome" if right else b" NO [AUTHENTICATIONFAILED] no"))
-
-    def select(self, tag: bytes, line: bytes) -> None:
-        uidnext = max(self.uids, default=0) + 1
-        self.done(tag, b"%d EXISTS" % len(self.uids), b"OK [UIDVALIDITY 7] valid", b"OK [UIDNEXT %d] next" % uidnext)
-
-    examine = select
-
-    def status(self, tag: bytes, line: bytes) -> None:
-        uidnext = max(self.uids, default=0) + 1
-        self.done(tag, b'STATUS "INBOX" (MESSAGES %d UIDNEXT %d UIDVALIDITY 7)' % (len(self.uids), uidnext))
-
-    def append(self, tag: bytes, line: bytes) -> None:
-        found = _LITERAL.search(line)
-        if not found:
-            return self.say(tag + b" BAD no literal")
-        self.say(b"+ go on")
-        literal = self.literal(int(found[1]))
-        if literal is None:
-            return None
-        self.peer.stored.append(literal)
-        self.uids.append(max(self.uids, default=0) + 1)
-        return self.say(b"* %d EXISTS" % len(self.uids), tag + b" " + self.quirks.appended)
-
-    def fetch(self, tag: bytes, line: bytes) -> None:
-        numbers = line.split()[2].decode()
-        wanted = [number for part in numbers.split(",") for number in _range(part)]
-        if not wanted or max(wanted) > len(self.uids):
-            return self.say(tag + b" BAD no such message")
-        answers = (b"%d FETCH (UID %d RFC822.SIZE %d)" % (n, self.uids[n - 1], 100 + n) for n in wanted)
-        return self.done(tag, *answers)
+        if not line.endswith(f'"{PASSWORD}"\r\n'.encode()):
+            raise Refused(b"NO [AUTHENTICATIONFAILED] no")
+        if self.peer.enter(self):
+            return self.say(tag + b" OK welcome")
+        said = self.quirks.one_too_many
+        self.connection.sendall(said.replace(b"{tag}", tag))
+        self.over = said.startswith(b"* BYE")
+        return listener.goodbye(self.connection) if self.over else None
 
     def logout(self, tag: bytes, line: bytes) -> None:
+        self.peer.leave(self)
         self.done(tag, b"BYE see you")
 
+    # ---- mailboxes
 
-def _verb(command: str) -> str:
-    words = command.upper().split()[1:3]
-    return " ".join(words if words[:1] == ["UID"] else words[:1])
+    def named(self, line: bytes, code: bytes = b"NONEXISTENT") -> Mailbox:
+        """The mailbox that is a command's first argument."""
+        found = self.peer.account.find(imap_queries.tokens(line.decode("latin-1"))[2])
+        if found is None:
+            raise Refused(b"NO [%s] no such mailbox" % code)
+        return found
+
+    def select(self, tag: bytes, line: bytes) -> None:
+        self.mailbox = None
+        self.mailbox = self.named(line)
+        with self.peer.account.lock:
+            self.told, uidnext = len(self.mailbox.entries), self.mailbox.uidnext
+        codes = (b"OK [UIDVALIDITY %d] valid" % UIDVALIDITY, b"OK [UIDNEXT %d] next" % uidnext)
+        self.done(tag, b"%d EXISTS" % self.told, *codes)
+
+    def status(self, tag: bytes, line: bytes) -> None:
+        name, *items = imap_queries.tokens(line.decode("latin-1"))[2:]
+        mailbox = self.named(line)
+        with self.peer.account.lock:
+            there = {"MESSAGES": len(mailbox.entries), "UIDNEXT": mailbox.uidnext, "UIDVALIDITY": UIDVALIDITY}
+        values = " ".join(f"{item} {there[item]}" for item in map(str.upper, items) if item in there)
+        self.done(tag, f'STATUS "{name}" ({values})'.encode("latin-1"))
+
+    def create(self, tag: bytes, line: bytes) -> None:
+        name, *more = imap_queries.tokens(line.decode("latin-1"))[2:]
+        if not self.peer.account.create(name, " ".join(word for word in more if word.startswith("\\"))):
+            raise Refused(b"NO [ALREADYEXISTS] it is there")
+        self.done(tag)
+
+    def listed(self, tag: bytes, line: bytes) -> None:
+        """LIST-EXTENDED's options (RFC 5258) are passed over, and all is shown as without them."""
+        words = imap_queries.tokens(re.sub(rb"\([^)]*\)|RETURN", b"", line).decode("latin-1"))
+        pattern = words[3]
+        if not pattern:  # what separates levels, and nothing else
+            return self.done(tag, b'LIST (\\Noselect) "/" ""')
+        mailboxes = tuple(self.peer.account.mailboxes.values())
+        shown = [one for one in mailboxes if imap_queries.matches(pattern, one.name)]
+        return self.done(tag, *(f'LIST ({one.attributes}) "/" "{one.name}"'.encode("latin-1") for one in shown))
+
+    def getquotaroot(self, tag: bytes, line: bytes) -> None:
+        if not self.quirks.offers("QUOTA") and self.quirks.quota is None:
+            raise Refused(b"BAD unknown command")
+        root = f'QUOTAROOT "{self.named(line).name}"'.encode("latin-1")
+        if self.quirks.quota is None:
+            return self.done(tag, root)
+        return self.done(tag, root + b' "User"', b'QUOTA "User" (STORAGE %d %d)' % self.quirks.quota)
+
+    # ---- APPEND
+
+    def append(self, tag: bytes, line: bytes) -> None:
+        drafts = self.drafts(tag, line)
+        if drafts is None:
+            return
+        mailbox = self.named(line, b"TRYCREATE")
+        if refusal := next(filter(None, map(self.refusal, drafts)), b""):
+            raise Refused(refusal)
+        with self.peer.account.lock:
+            uids = self.peer.account.append(mailbox, drafts, self.peer.stored.append)
+            self.peer.batches.append(len(drafts))
+        self.say(*(b"* " + news for news in self.news()), tag + b" " + self.appended(uids))
+
+    def refusal(self, draft: Draft) -> bytes:
+        limit = self.quirks.append_limit
+        return b"NO [TOOBIG] too large" if limit and len(draft.octets) > limit else self.quirks.refuse(draft.octets)
+
+    def appended(self, uids: Sequence[int]) -> bytes:
+        if self.quirks.appended or not self.quirks.offers("UIDPLUS"):
+            return self.quirks.appended or b"OK appended"
+        return b"OK [APPENDUID %d %s] appended" % (UIDVALIDITY, _uid_set(uids))
+
+    # ---- messages
+
+    def fetch(self, tag: bytes, line: bytes) -> None:
+        numbers, _, items = line.decode("latin-1").rstrip().split(" ", 2)[2].partition(" ")
+        entries = self.entries()
+        wanted = imap_queries.sequence(numbers, len(entries))
+        if wanted is None or not entries or any(part[-1] > len(entries) for part in wanted):
+            raise Refused(b"BAD no such message")
+        chosen = [n for n in range(1, len(entries) + 1) if imap_queries.within(wanted, n)]
+        self.done(tag, *(imap_queries.fetched(n, entries[n - 1], items) for n in chosen))
+
+    def uid_fetch(self, tag: bytes, line: bytes) -> None:
+        _, items, chosen = self.chosen(line)
+        self.done(tag, *(imap_queries.fetched(n, entry, items) for n, entry in chosen))
+
+    def uid_search(self, tag: bytes, line: bytes) -> None:
+        found = imap_queries.found(line.decode("latin-1").split(" ", 3)[3], self.entries())
+        if found is None:
+            raise Refused(b"BAD no such criterion")
+        self.done(tag, b" ".join([b"SEARCH", *(b"%d" % entry.uid for entry in found)]))
+
+    def uid_store(self, tag: bytes, line: bytes) -> None:
+        """+X-GM-LABELS only."""
+        _, arguments, chosen = self.chosen(line)
+        name, *labels = imap_queries.tokens(arguments)
+        if name.upper() != "+X-GM-LABELS" or not self.quirks.gmail:
+            raise Refused(b"BAD no such item")
+        for _, entry in chosen:
+            entry.mail.labels.update(label for label in labels if label not in "()")
+        self.done(tag, *(imap_queries.fetched(n, entry, "UID X-GM-LABELS") for n, entry in chosen))
+
+    def chosen(self, line: bytes) -> tuple[str, str, list[tuple[int, Entry]]]:
+        """(UIDs as they were given, what comes behind them, (number, message) of each that is there)."""
+        uids, _, rest = line.decode("latin-1").rstrip().split(" ", 3)[3].partition(" ")
+        entries = self.entries()
+        wanted = imap_queries.sequence(uids, max((entry.uid for entry in entries), default=0))
+        if wanted is None:
+            raise Refused(b"BAD no such set")
+        return uids, rest, [(n, one) for n, one in enumerate(entries, 1) if imap_queries.within(wanted, one.uid)]
+
+    def entries(self) -> Sequence[Entry]:
+        if self.mailbox is None:
+            raise Refused(b"BAD no mailbox is selected")
+        with self.peer.account.lock:
+            return tuple(self.mailbox.entries)
 
 
-def _range(part: str) -> range:
-    first, _, last = part.partition(":")
-    return range(int(first), int(last or first) + 1)
+_PLAIN = "CAPABILITY NOOP STARTTLS LOGIN LOGOUT SELECT STATUS CREATE APPEND FETCH GETQUOTAROOT"
+_Server.ANSWERS = {
+    **{name: name.lower() for name in _PLAIN.split()},
+    **{f"UID {name}": f"uid_{name.lower()}" for name in ("FETCH", "SEARCH", "STORE")},
+    "EXAMINE": "select",
+    "LIST": "listed",
+    "SUBSCRIBE": "noop",
+}
+
+
+def _uid_set(uids: Sequence[int]) -> bytes:
+    """As RFC 4315 has it: ranges where the numbers follow each other, in the order of the messages."""
+    runs: list[list[int]] = []
+    for uid in uids:
+        if runs and uid == runs[-1][1] + 1:
+            runs[-1][1] = uid
+        else:
+            runs.append([uid, uid])
+    return b",".join(b"%d" % first if first == last else b"%d:%d" % (first, last) for first, last in runs)
 
 
 Peers = Callable[..., ImapPeer]

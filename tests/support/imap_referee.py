@@ -48,14 +48,22 @@ class Referee:
         _, lines = self._imap.list()
         return {_last_word(line) for line in lines if line}
 
+    def selectable(self) -> set[str]:
+        """Without names that are only there for what is below them."""
+        _, lines = self._imap.list(pattern="*")
+        shown = (line for line in lines if line)
+        return {
+            _last_word(line) for line in shown if b"\\Noselect" not in (line if isinstance(line, bytes) else line[0])
+        }
+
     def subscribed(self) -> set[str]:
         _, lines = self._imap.lsub()
         return {_last_word(line) for line in lines if line}
 
-    def stored(self, mailbox: str) -> list[Stored]:
-        """Every message, by rising UID, without changing anything."""
+    def stored(self, mailbox: str, first: int = 1) -> list[Stored]:
+        """Every message with UID `first` or higher, by rising UID, without changing anything."""
         self._ok(self._imap.select(mailbox, readonly=True))
-        return [self._stored(uid) for uid in self._uids()]
+        return [self._stored(uid) for uid in self._uids() if int(uid) >= first]
 
     def add(self, mailbox: str, octets: bytes) -> None:
         """Appends as another mail program would."""
@@ -70,6 +78,9 @@ class Referee:
 
     def create(self, mailbox: str) -> None:
         self._ok(self._imap.create(mailbox))
+
+    def rename(self, mailbox: str, name: str) -> None:
+        self._ok(self._imap.rename(mailbox, name))
 
     def delete(self, mailbox: str) -> None:
         self._ok(self._imap.delete(mailbox))

@@ -23,6 +23,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "model": (),
     "message": BASE,
+    "repairs": ("repairs", "message", *BASE),
     "secrets": BASE,
     "tls": BASE,
     "net": ("tls", *BASE),
@@ -34,7 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "sources.*": ("sources", "sources.*", "protocols", "net", "tls", *BASE),
     "targets.*": ("targets", "targets.*", "protocols", "net", "tls", *BASE),
     "archive": ("archive", "message", *BASE),
-    "jobs": ("jobs", "archive", "message", *CONTRACTS, *BASE),
+    "jobs": ("jobs", "archive", "repairs", "message", *CONTRACTS, *BASE),
     "recipe": ("jobs", *BASE),
     "endpoints": ("sources.*", "targets.*", "jobs", "secrets", *WIRE, "protocols", *CONTRACTS, *BASE),
     "demo": ("demo", "protocols", *BASE),
@@ -45,6 +46,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "secrets",
         "jobs",
         "archive",
+        "repairs",
         "message",
         *WIRE,
         "tsa",
@@ -57,7 +59,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 """Room -> the rooms it may import. The root ("") holds the version, which everybody may read."""
 
-PURE = ("errors", "model", "message", "protocols")
+PURE = ("errors", "model", "message", "repairs", "protocols")
 """Rooms that need the standard library and nothing else, but what OWNERS gives them."""
 
 _NETWORK = ("net", "tls", "targets.*")
