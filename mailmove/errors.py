@@ -8,6 +8,7 @@ Anything that is not a MailmoveError is a bug.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -118,6 +119,13 @@ class AuthenticationRejected(CommandRejected):
     exit_code = 77
 
 
+class TokenRefused(AuthenticationRejected):
+    """The server refused a token of OAuth. It can have run out since an earlier login of the same run: then a fresh one
+    is tried, once."""
+
+    retryable = True
+
+
 class MessageRejected(CommandRejected):
     """The server refused this one message: park it and go on with the others.
 
@@ -135,6 +143,16 @@ class MessageRejected(CommandRejected):
 
 class QuotaExceeded(CommandRejected):
     """The target is full ([OVERQUOTA], RFC 9208 section 5.1): free space there, then run again."""
+
+
+class DailyLimitReached(MailmoveError):
+    """As many octets as `--daily-limit` allows have gone to the target; `when`: it may go on (UTC), if it ever may."""
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, when: datetime | None = None) -> None:
+        super().__init__(message)
+        self.when = when
 
 
 class ArchiveError(MailmoveError):

@@ -182,6 +182,23 @@ def m005_merkle_tree(db: Database) -> None:
     )
 
 
+@migrations()
+def m006_repairs_and_budgets(db: Database) -> None:
+    db.executescript(
+        """
+        -- deliveries: the repairs with which it was sent, their names with commas between, and the sha256 of what was
+        -- sent then; both empty: it was sent as it is in mail/
+        ALTER TABLE deliveries ADD COLUMN repairs TEXT NOT NULL DEFAULT '';
+        ALTER TABLE deliveries ADD COLUMN sent_digest TEXT NOT NULL DEFAULT '';
+
+        -- advice: octets sent to a target in each hour of the last day (UTC, like 2026-01-31T02), for --daily-limit
+        CREATE TABLE target_budget (
+            target TEXT NOT NULL, hour TEXT NOT NULL, octets INTEGER NOT NULL,
+            PRIMARY KEY (target, hour)) WITHOUT ROWID;
+        """
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Applies what this database has not had yet."""
     migrations.apply(Database(connection))

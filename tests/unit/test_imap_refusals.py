@@ -13,6 +13,7 @@ from mailmove.errors import (
     MessageRejected,
     ProtocolError,
     QuotaExceeded,
+    TokenRefused,
     TryLater,
 )
 from mailmove.targets.imap_refusals import (
@@ -81,6 +82,17 @@ CAUSES = [
     ("Message contains invalid header", "header"),  # Cyrus
     ("Message contains non-ASCII characters in headers", "8bit-headers"),  # Cyrus
     ("Message contains no header/body separator", "header"),
+    ("Message contains 8bit characters in the header", "8bit-headers"),
+    ("The header has unencoded characters", "8bit-headers"),
+    ("[PARSE] Cannot understand the message", "header"),
+    ("[PARSE] 8-bit data in a header field", "8bit-headers"),
+    ("Stray CR in message", "bare-newlines"),
+    ("Maximum size of appendable message has been exceeded", "size"),  # Exchange
+    ("Message is too long", "size"),
+    ("[LIMIT] Too many identical emails", "duplicate"),  # Cyrus
+    ("[LIMIT] Too many user flags in mailbox", "flag"),  # Cyrus
+    ("Unexpected exception", "refused"),  # iCloud
+    ("Lines of more than 998 characters", "long-lines"),
     ("Message has a line too long", "long-lines"),
     ("Header line is too long", "long-lines"),
     ("Invalid flag", "flag"),
@@ -105,6 +117,21 @@ def test_why_a_message_is_refused(text: str, cause: str) -> None:
 MESSAGE = [
     ("[OVERQUOTA] Quota exceeded (mailbox for user is full)", QuotaExceeded),  # Dovecot
     ("[ALERT] [OVERQUOTA] full", QuotaExceeded),
+    ("Over quota", QuotaExceeded),  # Cyrus
+    ("Mailbox is over STORAGE quota", QuotaExceeded),  # Cyrus
+    ("mail system storage has been exceeded", QuotaExceeded),  # Cyrus
+    ("APPEND The 1500 MB storage limit has been exceeded.", QuotaExceeded),  # GroupWise
+    ("You exceeded your mail quota.", QuotaExceeded),
+    ("Quota exceeded", QuotaExceeded),
+    ("write failed: No space left on device", QuotaExceeded),
+    ("[TOOBIG] This message exceeds your quota", MessageRejected),
+    ("Server Unavailable. 15", TryLater),  # Exchange
+    ("System I/O error", TryLater),  # Cyrus
+    ("Temporary unavailable", TryLater),  # Zimbra
+    ("[LIMIT] Rate limit hit.", TryLater),  # Yahoo
+    ("[ALERT] Too many simultaneous connections. (Failure)", TryLater),  # Gmail
+    ("[CORRUPTION] The mailbox is damaged", MailboxRefused),
+    ("[CONTACTADMIN] Ask the operator", MailboxRefused),
     ("[OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)", TryLater),  # Gmail
     ("Please slow down (Failure) [THROTTLED]", TryLater),  # Gmail: not a code, at the end of the line
     ("[THROTTLED] slow down", TryLater),
@@ -167,6 +194,39 @@ def test_a_refused_mailbox(text: str, kind: type[MailmoveError]) -> None:
     assert "'Entwürfe'" in error.message and "create" in error.message and text in error.message
 
 
+RUN_OUT = [
+    "[EXPIRED] That token has run out",
+    "[AUTHENTICATIONFAILED] Invalid credentials (Failure)",
+    "AccessTokenExpired",
+    "Access token has expired",
+    "Token revoked",
+    "Session expired, please login again.",
+    "Session invalidated",
+    "Please log in again",
+    "Not authenticated",
+]
+
+
+@pytest.mark.parametrize("text", RUN_OUT)
+def test_a_login_that_has_run_out_is_about_no_message_and_no_mailbox(text: str) -> None:
+    """Another session can go on, with a fresh token; nothing may be parked, or called absent."""
+    asked = [
+        message_refused(PEER, "INBOX", refusal(text)),
+        mailbox_refused(PEER, "open", "INBOX", refusal(text)),
+        reading_refused(PEER, refusal(text)),
+    ]
+    for error in asked:
+        assert type(error) is ConnectionLost and error.retryable
+        assert text in error.message and error.server_text == text
+    assert type(login_refused(PEER, USER, refusal(text))) is AuthenticationRejected
+    assert type(login_refused(PEER, USER, refusal(text), token=True)) is TokenRefused
+
+
+@pytest.mark.parametrize("text", ["Message expired", "[CANNOT] token missing in header", "Bad login token in subject"])
+def test_other_words_do_not_end_the_login(text: str) -> None:
+    assert type(message_refused(PEER, "INBOX", refusal(text))) is MessageRejected
+
+
 def test_what_is_not_shown_is_not_absent() -> None:
     assert type(reading_refused(PEER, refusal("no"))) is TryLater
 
@@ -177,6 +237,7 @@ def test_what_is_not_shown_is_not_absent() -> None:
         ("Session expired, please login again.", ConnectionLost),  # Gmail
         ("Session invalidated - AccessTokenExpired", ConnectionLost),  # Exchange
         ("Disconnected for inactivity.", ConnectionLost),  # Dovecot
+        ("Connection closed. 14", ConnectionLost),  # Exchange, after ten errors
         ("[UNAVAILABLE] shutting down", TryLater),
         ("Too many connections", TryLater),
         ("Account exceeded command or bandwidth limits", TryLater),
@@ -192,8 +253,12 @@ def test_a_bye(text: str, kind: type[MailmoveError]) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
+        ("Command Argument Error. 11", MessageRejected),  # Exchange
+        ("Command Error. 10", MessageRejected),  # Exchange
+        ("[CLIENTBUG] Additional arguments found after last expected argument", MessageRejected),  # Yahoo
         ("Error in IMAP command", ProtocolError),
         ("User is authenticated but not connected.", ProtocolError),
+        ("AccessTokenExpired", ConnectionLost),
         ("Request is throttled. Suggested Backoff Time: 5 ms", TryLater),  # Exchange
     ],
 )
@@ -201,3 +266,16 @@ def test_a_bad(text: str, kind: type[MailmoveError]) -> None:
     error = bad(PEER, "APPEND", text)
     assert type(error) is kind
     assert text in error.message and error.server_text == text
+
+
+@pytest.mark.parametrize("doing", ["SELECT", "UID FETCH", "NOOP", "LOGIN"])
+def test_a_bad_that_is_of_a_message_to_append_is_a_broken_grammar_elsewhere(doing: str) -> None:
+    assert type(bad(PEER, doing, "Command Argument Error. 11")) is ProtocolError
+
+
+def test_what_exchange_does_not_say_is_not_guessed() -> None:
+    for text in ("Command Argument Error. 11", "Command Error. 10"):
+        error = bad(PEER, "APPEND", text)
+        assert isinstance(error, MessageRejected) and error.cause == "refused"
+        again = message_refused(PEER, "INBOX", error)
+        assert isinstance(again, MessageRejected) and again.cause == "refused"
