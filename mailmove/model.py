@@ -160,6 +160,9 @@ class AuthMethod(enum.StrEnum):
 TOKEN_METHODS = (AuthMethod.OAUTHBEARER, AuthMethod.XOAUTH2)
 """Those that take a token of OAuth 2, the best first."""
 
+POP3_METHODS = (AuthMethod.USER, AuthMethod.APOP)
+"""Commands of POP3 itself: no other protocol has them."""
+
 
 class Outcome(enum.StrEnum):
     """How a run ended (design.md section 8)."""
@@ -185,6 +188,7 @@ class ReportedException:
     server_text: str = ""
     count: int = 0
     command: str = ""
+    mailbox: str = ""
 
 
 class Progress(Protocol):

@@ -4,8 +4,8 @@ Strategy: tenacity wraps "reconnect, reconcile, go on", never a single send. Fai
 starts the count anew, so that a bad line that advances is never given up. What cannot get better by itself is not
 retried: that is what `retryable` on each error says, plus four rules here: a host that was never reached in this run
 is a typing mistake or an outage, not a hiccup; a peer that broke the grammar gets one more try, with window 1, unless
-one message is to be blamed for it; so does a login that was not answered, which may count as one; a server that asks
-for patience gets it.
+one message is to be blamed for it; so does a login that was not answered, which may count as one, and a token that is
+refused where an earlier one was taken; a server that asks for patience gets it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import tenacity
 
-from mailmove.errors import HostUnreachable, LoginUnanswered, MailmoveError, ProtocolError, TryLater
+from mailmove.errors import HostUnreachable, LoginUnanswered, MailmoveError, ProtocolError, TokenRefused, TryLater
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,13 @@ class Attempts:
     _failures: int = 0
     _broken: int = 0
     _unanswered: int = 0
+    _tokens: int = 0
     _at_fault: int = 0
     _waited: float = 0.0
 
     def progress(self) -> None:
         """Something was stored: the count starts anew."""
-        self._failures = self._at_fault = self._unanswered = 0
+        self._failures = self._at_fault = self._unanswered = self._tokens = 0
         self._waited = 0.0
 
     def forgive(self) -> None:
@@ -60,6 +61,9 @@ class Attempts:
             return False
         if isinstance(error, HostUnreachable) and not self.reached:
             return False
+        if isinstance(error, TokenRefused):
+            self._tokens += 1
+            return self.reached and self._tokens <= 1
         at_fault, self.message_at_fault = self.message_at_fault, False
         self._at_fault += at_fault
         if isinstance(error, LoginUnanswered):

@@ -256,26 +256,8 @@ def test_a_migration_with_tokens_at_both_ends(server: Dovecot, box: str, archive
     )
     assert result.code == 0 and result.json()["jobs"][1]["delivered"] == 4, result
     text = log.read_text("utf-8")
-    for told in ("C: AUTH OAUTHBEARER", "AUTHENTICATE OAUTHBEARER", "C: ***", "APPEND", "octets of message]"):
+    for told in ("C: AUTH OAUTHBEARER ***", "AUTHENTICATE OAUTHBEARER ***", "APPEND", "octets of message]"):
         assert told in text
-    assert_nowhere(forms(SECRET), places(result, archive_dir, log))
-
-
-def test_a_refused_token_at_an_imap_target(server: Dovecot, box: str, archive_dir: Path, tmp_path: Path) -> None:
-    assert pull(server, box, archive_dir, "plain", *trusting(server)).code == 0
-    log, target = tmp_path / "wire.log", f"imaps://{box}@{HOST}:{server.ports['imaps']}"
-    words = ("-a", archive_dir, "--json", "--token-command", f'echo "wrong-${PASSWORD_NAME}"', "--wire-log", log)
-    result = mailmove("replay", target, *words, *trusting(server), env={PASSWORD_NAME: SECRET})
-    assert result.code == LOGIN_REFUSED and '{"status":' in result.stderr, result
-    assert_nowhere(forms(SECRET), places(result, archive_dir, log))
-
-
-def test_the_secret_of_an_imap_login_is_nowhere(server: Dovecot, box: str, archive_dir: Path, tmp_path: Path) -> None:
-    assert pull(server, box, archive_dir, "plain", *trusting(server)).code == 0
-    log, target = tmp_path / "wire.log", f"imaps://{box}@{HOST}:{server.ports['imaps']}"
-    words = ("-a", archive_dir, "--json", "--password-env", PASSWORD_NAME, "--wire-log", log, *trusting(server))
-    result = mailmove("replay", target, *words, "--no-skip-present", env={PASSWORD_NAME: SECRET})
-    assert result.code == 0 and "LOGIN ***" in log.read_text("utf-8"), result
     assert_nowhere(forms(SECRET), places(result, archive_dir, log))
 
 

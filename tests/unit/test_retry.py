@@ -22,6 +22,7 @@ from mailmove.errors import (
     PlaintextRefused,
     ProtocolError,
     TimedOut,
+    TokenRefused,
     TryLater,
     UsageError,
 )
@@ -126,6 +127,29 @@ def test_a_host_that_was_there_a_moment_ago_is_tried_again() -> None:
 
 def test_a_connection_lost_before_anything_was_reached_is_tried_again() -> None:
     assert Played(LOST, reached=False).error is None
+
+
+# ---- A token
+
+
+REFUSED = TokenRefused("The token has run out.")
+
+
+def test_a_token_that_was_never_taken_is_not_tried_again() -> None:
+    played = Played(REFUSED, reached=False)
+    assert played.error is REFUSED and played.sessions == 1
+
+
+def test_where_a_token_was_taken_before_a_fresh_one_is_tried_once() -> None:
+    played = Played(REFUSED)
+    assert played.error is None and played.sessions == 2 and len(played.waits) == 1
+    again = Played(REFUSED, REFUSED)
+    assert again.error is REFUSED and again.sessions == 2 and REFUSED.exit_code == 77
+
+
+def test_tokens_that_run_out_again_and_again_end_no_run_that_advances() -> None:
+    played = Played(*[LOST, REFUSED, PROGRESS] * 50)
+    assert played.error is None
 
 
 # ---- A peer that broke the grammar
