@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from imapclient.imap_utf7 import encode  # type: ignore[import-untyped]
 
 from mailmove.errors import UsageError
+from mailmove.targets import SYSTEM_LABELS
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +35,15 @@ def quoted_string(text: str) -> bytes:
     if not _BREAKS.isdisjoint(text) or not text.isascii():
         raise UsageError("An argument for the IMAP server holds a line break, NUL, or a character beyond ASCII.")
     return _quoted(text.encode("ascii"))
+
+
+def label(text: str) -> bytes:
+    """A label for X-GM-LABELS: Gmail's own as an atom, any other quoted, in modified UTF-7. Raises UsageError."""
+    if text in SYSTEM_LABELS:
+        return text.encode("ascii")
+    if text.startswith("\\"):
+        raise UsageError(f"The label {text!r} is none of those of Gmail's own that can be given.")
+    return quoted(text)
 
 
 def _quoted(octets: bytes) -> bytes:
