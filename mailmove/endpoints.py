@@ -15,18 +15,16 @@ from urllib.parse import unquote
 
 from mailmove.errors import UsageError
 from mailmove.jobs import PullJob
-from mailmove.model import Maildrop, Transcript
-from mailmove.net import Ok, shown_name
-from mailmove.protocols.pop3 import Window
+from mailmove.model import AuthMethod, Maildrop, Transcript
+from mailmove.net import Ok, connect, shown_name
 from mailmove.secrets import Secret
 from mailmove.sources import Source
-from mailmove.sources.pop3 import open_pop3
-from mailmove.sources.pop3_login import Pop3Endpoint
 from mailmove.targets import Target
 from mailmove.tls import TlsPolicy
 from mailmove.wire_log import WireLog
 
 PORTS = {"pop3s": 995, "pop3": 110}
+CONNECT_TIMEOUT = 30.0
 _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\[\]/?#\s]+)(?::(?P<port>\d{1,5}))?/?")
 EXAMPLE = "like pop3s://me@gmx.de@pop.gmx.net"
@@ -130,6 +128,10 @@ def tls_policy(ca_file: str, pin: str, client_cert: str) -> TlsPolicy:
 
 def open_source(job: PullJob, secret: Secret, window: int, ok: Ok, log: WireLog | None = None) -> Source:
     """Logs in to the job's source with at most `window` messages in flight. Raises what the adapter raises."""
+    from mailmove.protocols.pop3 import Window  # which a replay has no use for
+    from mailmove.sources.pop3 import open_pop3
+    from mailmove.sources.pop3_login import Pop3Endpoint
+
     url = parse_source(job.source)
     endpoint = Pop3Endpoint(
         host=url.host,
@@ -148,13 +150,14 @@ def open_source(job: PullJob, secret: Secret, window: int, ok: Ok, log: WireLog 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How the way to a target must be protected, and what the secret is."""
+    """How the way to a target must be protected, what the secret is, and how to log in."""
 
     tls: bool
     policy: TlsPolicy
     allow_plaintext: bool
     timeout: float
     bearer: bool
+    auth: AuthMethod
     transcript: Transcript | None
 
 
@@ -179,23 +182,27 @@ def open_target(
     pin: str = "",
     client_cert: str = "",
     bearer: bool = False,
+    auth: AuthMethod = AuthMethod.AUTO,
     log: WireLog | None = None,
 ) -> Target:
     """Logs in to a target; `bearer`: the secret is a token of OAuth. Raises UsageError, and what the adapter raises."""
     parsed = parse_target(url)
     kind = TARGETS[parsed.scheme]
     policy, transcript = tls_policy(ca_file, pin, client_cert), log.session(_place(parsed)) if log else None
-    way = _Way(kind.tls, policy, allow_plaintext, timeout, bearer, transcript)
+    way = _Way(kind.tls, policy, allow_plaintext, timeout, bearer, auth, transcript)
     return kind.open(parsed, way, secret.reveal(), ok)
 
 
 def _open_imap(url: TargetUrl, way: _Way, secret: str, ok: Ok) -> Target:
-    from mailmove.targets.imap import ImapEndpoint, open_imap  # imapclient, which a pull has no use for
+    wait = min(way.timeout, CONNECT_TIMEOUT)
+    stream = connect(url.host, url.port, timeout=wait, ok=ok)  # its greeting comes while imapclient is loaded
+    from mailmove.targets.imap import open_imap
+    from mailmove.targets.imap_login import ImapEndpoint
 
     endpoint = ImapEndpoint(
-        url.host, url.port, url.user, way.tls, way.policy, way.allow_plaintext, way.timeout, way.bearer
+        url.host, url.port, url.user, way.tls, way.policy, way.allow_plaintext, way.timeout, way.bearer, way.auth
     )
-    return open_imap(endpoint, secret, ok, way.transcript)
+    return open_imap(endpoint, secret, ok, way.transcript, stream)
 
 
 TARGETS = {

@@ -36,7 +36,8 @@ COMPARED = {
     "target_mailboxes": "SELECT target, mailbox, intended, delivered, parked, uncertain, skipped, skip_present,"
     " accepted_uidvalidity, slowest_window FROM target_mailboxes ORDER BY target, mailbox",
     "deliveries": "SELECT b.target, b.mailbox, d.digest, d.state, d.intend, d.uidvalidity, d.floor, d.uid, d.how,"
-    " d.cause, d.code, d.run, d.time, d.internal_date, d.internal_date_origin FROM deliveries d"
+    " d.cause, d.code, d.run, d.time, d.internal_date, d.internal_date_origin, d.repairs, d.sent_digest"
+    " FROM deliveries d"
     " JOIN target_mailboxes b ON b.id = d.mailbox ORDER BY d.intend, d.digest, d.id",
 }
 """Table -> what the log alone determines, in an order of its own: surrogate ids may differ after a rebuild."""

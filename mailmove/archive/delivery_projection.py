@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 UNCERTAIN = "uncertain"
 """The cause of a `park` record that means: a message like it is there, and nobody knows whether it is this one."""
 
+ALTERED = "altered"
+"""The cause of a delivery that was found to be altered where it lies."""
+
 
 def project_delivery(catalogue: Catalogue, entry: Entry) -> bool:
     """Projects a record about a delivery; False if it is about something else."""
     project = _PROJECTIONS.get(entry.record["t"])
     if project is None or "target" not in entry.record:
         return False
-    project(catalogue, entry, _mailbox(catalogue, entry.record))
+    project(catalogue, entry, mailbox_of(catalogue, entry.record))
     return True
 
 
-def _mailbox(catalogue: Catalogue, record: Record) -> int:
+def mailbox_of(catalogue: Catalogue, record: Record) -> int:
+    """The row of the mailbox that a record is about, made if missing."""
     key = (record["target"], record["mailbox"])
     catalogue.connection.execute("INSERT OR IGNORE INTO target_mailboxes (target, mailbox) VALUES (?, ?)", key)
     query = "SELECT id FROM target_mailboxes WHERE target = ? AND mailbox = ?"
@@ -48,13 +52,12 @@ def _count(catalogue: Catalogue, mailbox: int, state: str, change: int) -> None:
 
 def _intend(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
     record = entry.record
-    rows = [
-        (mailbox, digest, entry.index, record["uidvalidity"], record["floor"], record["run"], record["time"])
-        for digest in record["digests"]
-    ]
+    head = (entry.index, record["uidvalidity"], record["floor"], record["run"], record["time"])
+    repaired = record.get("repaired", {})
+    rows = [(mailbox, digest, *head, *_repairs(repaired.get(digest, {}))) for digest in record["digests"]]
     catalogue.connection.executemany(
-        "INSERT INTO deliveries (mailbox, digest, state, intend, uidvalidity, floor, run, time)"
-        " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?)",
+        "INSERT INTO deliveries (mailbox, digest, state, intend, uidvalidity, floor, run, time, repairs, sent_digest)"
+        " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?, ?, ?)",
         rows,
     )
     _count(catalogue, mailbox, "intended", len(rows))
@@ -62,6 +65,11 @@ def _intend(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
         catalogue.connection.execute(
             "UPDATE target_mailboxes SET skip_present = ? WHERE id = ?", (bool(record["skip_present"]), mailbox)
         )
+
+
+def _repairs(record: Record) -> tuple[str, str]:
+    """How what was sent differs from the archive's file: columns of a delivery."""
+    return ",".join(record.get("repairs", ())), record.get("sent_digest", "")
 
 
 def _deliver(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
@@ -79,6 +87,8 @@ def _deliver(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
             row,
         ),
     )
+    if record["by"] == "present":  # whatever was tried before, what is there is the message itself
+        catalogue.connection.execute("UPDATE deliveries SET repairs = '', sent_digest = '' WHERE id = ?", (row,))
     if record["by"] == "append" and "intend" in record:
         _time_window(catalogue, mailbox, record)
 
@@ -126,6 +136,17 @@ def _void(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
         _count(catalogue, mailbox, row[1], -1)
 
 
+def _verify(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
+    """What was found altered where it lies keeps its receipt; `replay --redeliver-missing` takes it for missing."""
+    record = entry.record
+    for places, cause in ((record.get("altered", ()), ALTERED), (record.get("sound", ()), "")):
+        catalogue.connection.executemany(
+            "UPDATE deliveries SET cause = ? WHERE mailbox = ? AND digest = ? AND state = 'delivered'"
+            " AND uidvalidity = ? AND uid = ?",
+            [(cause, mailbox, place["digest"], record["uidvalidity"], place["uid"]) for place in places],
+        )
+
+
 def _settle(
     catalogue: Catalogue, entry: Entry, mailbox: int, state: str, before: tuple[str, ...] = ("intended",)
 ) -> int:
@@ -169,4 +190,5 @@ _PROJECTIONS: Mapping[str, Callable[[Catalogue, Entry, int], None]] = {
     "park": _park,
     "skip": _skip,
     "void": _void,
+    "verify": _verify,
 }

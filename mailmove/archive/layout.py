@@ -181,7 +181,10 @@ log/      what happened, one JSON object a line, oldest first; segments 00000001
           "void"   the record with that number (counted from 0) is void: its file never became durable; or, with a
                    "target": an earlier delivery of that message does not count any more
           "intend" these messages are about to be sent to a mailbox of another server ("target", "mailbox")
-          "deliver"  that server has this message, as number "uid" of its mailbox ("uidvalidity")
+          "deliver"  that server has this message, as number "uid" of its mailbox ("uidvalidity"); if it was sent
+                   altered, because the server refuses it as it is: "repairs" says how, "sent_digest" what came out
+          "verify" that mailbox was held against what was delivered to it: what was found ("counts"), and which messages
+                   are altered there
           "repair" the file of a message was damaged or missing, and the right octets were put back ("from" where); the
                    damaged file is in quarantine/ under the name in "quarantined"
           "run"    a run began or ended, with its counts

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from mailmove.archive.appended_projection import is_appended, project_appended
 from mailmove.archive.catalogue import Catalogue
 from mailmove.archive.delivery_projection import project_delivery
 from mailmove.archive.place_projection import project_places, unpark
@@ -40,14 +41,21 @@ class Entry:
 
 def apply(catalogue: Catalogue, entries: Iterable[Entry]) -> None:
     """Projects records in the order of the log. Inside a transaction. Unknown types are ignored."""
-    for of_messages, some in groupby(entries, lambda entry: entry.record["t"] in MESSAGES):
-        if of_messages:
-            project_places(catalogue, some)
+    for in_bulk, some in groupby(entries, lambda entry: _bulk(entry.record)):
+        if in_bulk:
+            in_bulk(catalogue, some)
             continue
         for entry in some:
             project = _PROJECTIONS.get(entry.record["t"])
             if not project_delivery(catalogue, entry) and project is not None:
                 project(catalogue, entry)
+
+
+def _bulk(record: Record) -> Callable[[Catalogue, Iterable[Entry]], None] | None:
+    """What projects records of this kind many at a time, if there is such a thing."""
+    if record["t"] in MESSAGES:
+        return project_places
+    return project_appended if is_appended(record) else None
 
 
 def _void(catalogue: Catalogue, entry: Entry) -> None:

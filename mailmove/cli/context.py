@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mailmove.cli.outcome import say
+
+Session = TypeVar("Session")
 
 if TYPE_CHECKING:
     from mailmove.jobs import Context, PullJob, ReplayJob
     from mailmove.secrets import Secret
     from mailmove.sources import Source
+    from mailmove.targets import Target
     from mailmove.wire_log import WireLog
 
 
@@ -48,15 +51,33 @@ def open_ahead(context: Context, job: PullJob) -> None:
     """
     if job.dry_run or job.secret.token_command or job.archive.exists() or not os.access(job.archive.parent, os.W_OK):
         return
-    from concurrent.futures import ThreadPoolExecutor
-
     later = context.open_source
-    sessions = [ThreadPoolExecutor(1, thread_name_prefix="mailmove-ahead").submit(later, job, job.window).result]
+    sessions = [_begun(lambda: later(job, job.window))]
 
     def open_source(job: PullJob, window: int) -> Source:
         return sessions.pop()() if sessions else later(job, window)
 
     context.open_source = open_source
+
+
+def open_target_ahead(context: Context, job: ReplayJob) -> None:
+    """The same for a replay: the target answers while the archive is opened."""
+    if job.dry_run or job.secret.token_command:
+        return
+    later = context.open_target
+    sessions = [_begun(lambda: later(job))]
+
+    def open_target(job: ReplayJob) -> Target:
+        return sessions.pop()() if sessions else later(job)
+
+    context.open_target = open_target
+
+
+def _begun(open_one: Callable[[], Session]) -> Callable[[], Session]:
+    """Begins it in a thread; waits for its end when it is called."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, thread_name_prefix="mailmove-ahead").submit(open_one).result
 
 
 def terminal_context(
@@ -89,6 +110,7 @@ def terminal_context(
             pin=job.pin,
             client_cert=job.client_cert,
             bearer=bool(job.secret.token_command),
+            auth=job.auth,
             allow_plaintext=job.allow_plaintext,
             timeout=job.timeout,
             ok=stop.ok,

@@ -16,6 +16,7 @@ from mailmove.model import AuthMethod
 
 if TYPE_CHECKING:
     from mailmove.model import Maildrop, SecretRef
+    from mailmove.repairs import Repair
 
 Source = Annotated[
     str,
@@ -51,6 +52,13 @@ Auth = Annotated[
     AuthMethod,
     typer.Option(help="How to log in. auto: the best the server announces; cram-md5 and apop only if asked for."),
 ]
+TargetAuth = Annotated[
+    AuthMethod,
+    typer.Option(
+        metavar="auto|plain|login|cram-md5|scram-sha-256|xoauth2|oauthbearer",
+        help="How to log in to the target. auto: the best it announces; cram-md5 only if asked for.",
+    ),
+]
 PasswordEnv = Annotated[str, typer.Option(metavar="NAME", help="The password is in this environment variable.")]
 PasswordFile = Annotated[str, typer.Option(metavar="FILE", help="The password is in this file.")]
 PasswordCommand = Annotated[str, typer.Option(metavar="CMD", help="This command prints the password.")]
@@ -80,7 +88,28 @@ CaFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Trust the aut
 AllowPlaintext = Annotated[bool, typer.Option("--allow-plaintext", help="Log in unencrypted if the server has no TLS.")]
 Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Give up after so long without progress.")]
 TakeOver = Annotated[bool, typer.Option("--take-over", help="This machine writes the archive from now on.")]
-Mailbox = Annotated[str, typer.Option(metavar="NAME", help="The mailbox (folder) to deliver to; made if missing.")]
+Mailbox = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The mailbox (folder) to deliver to; made if missing. / separates levels; {year}, {month} and {maildrop} "
+        "stand for the message's; \\Archive and other special uses for whatever the server calls them.",
+    ),
+]
+SentTo = Annotated[
+    str, typer.Option(metavar="NAME", help="Deliver what oneself has sent to this mailbox instead, like \\Sent.")
+]
+OwnAddress = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="An address of oneself, for --sent-to, beside those that are user names here; may be repeated.",
+    ),
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Give what is delivered this label, at Gmail; may be repeated."),
+]
 Seen = Annotated[
     str,
     typer.Option(metavar="all|none|older-than=DAYS", help="Which messages are marked as read, by their date."),
@@ -94,6 +123,34 @@ SkipPresent = Annotated[
     ),
 ]
 RetryParked = Annotated[bool, typer.Option("--retry-parked", help="Send again what the target refused before.")]
+Repairs = Annotated[
+    str | None,
+    typer.Option(
+        "--repair",
+        metavar="LIST",
+        help="With --retry-parked: alter what was refused, by the smallest of these that may help: bare-newlines, nul, "
+        "8bit-headers, long-lines (with commas between). The archive keeps every message as it came.",
+        show_default=False,
+    ),
+]
+ReplayWindow = Annotated[
+    int,
+    typer.Option(
+        "--window", metavar="N", min=1, max=1000, help="Messages sent before an answer is waited for; 1: one by one."
+    ),
+]
+Connections = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, max=50, help="Sessions at once. 0: one, or four where each message costs a round trip."
+    ),
+]
+DailyLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Send no more than this in any 24 hours, over all runs, like 450MB.", show_default=False
+    ),
+]
 ResendUncertain = Annotated[
     bool, typer.Option("--resend-uncertain", help="Send again what may be there; it can end up there twice.")
 ]
@@ -173,6 +230,24 @@ def secret_ref(env: str, file: str, command: str, token_command: str, whose: str
         names = f"{', '.join(ways)} and --{whose}token-command"
         raise UsageError(f"Give one of {names}, not several.")
     return SecretRef(env, file, command, token_command)
+
+
+def repairs(text: str | None) -> frozenset[Repair]:
+    """Raises UsageError."""
+    if text is None:
+        return frozenset()
+    from mailmove.repairs import parse_repairs
+
+    return parse_repairs(text)
+
+
+def octets(text: str | None, option: str) -> int | None:
+    """A size like 450MB. Raises UsageError."""
+    if text is None:
+        return None
+    from mailmove.jobs.budget import parse_size
+
+    return parse_size(text, option)
 
 
 GroupMessages = Annotated[int, typer.Option(min=1, hidden=True)]

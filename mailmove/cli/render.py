@@ -132,11 +132,16 @@ def _replay_dry_run(report: ReplayReport) -> str:
     counts = report.counts()
     where = f"{report.target} {report.mailbox}"
     there = "does not exist yet" if report.mailbox_missing else f"holds {_plural(report.at_target, 'message')}"
-    return (
+    head = (
         f"Dry run: {where} {there}; of {_plural(report.selected, 'message')} selected {counts['pending']:,} would be "
         f"sent ({size(report.octets)}), {counts['already_there']:,} are there, {counts['parked']:,} are parked, "
         f"{counts['uncertain']:,} uncertain, {counts['skipped']:,} skipped. Nothing was changed."
     )
+    if report.preflight is None:
+        return head
+    from mailmove.cli.render_preflight import preflight_lines
+
+    return "\n".join(map(printable, [head, *preflight_lines(report.preflight), *_replay_exceptions(report)]))
 
 
 def _missing(report: ReplayReport) -> list[str]:
@@ -161,7 +166,7 @@ def _replay_exceptions(report: ReplayReport) -> list[str]:
 
 def _skip_delivery(report: ReplayReport, item: ReportedException) -> str:
     words = ["mailmove", "skip", item.digest[:16], "-a", report.archive, "--target", report.target]
-    return shlex.join([*words, "--mailbox", report.mailbox, "--reason", "REASON"])
+    return shlex.join([*words, "--mailbox", item.mailbox or report.mailbox, "--reason", "REASON"])
 
 
 def verify_report(report: VerifyReport) -> str:

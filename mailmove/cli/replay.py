@@ -8,6 +8,7 @@ import typer
 
 from mailmove.cli import options
 from mailmove.cli.outcome import conclude, errors_told
+from mailmove.model import AuthMethod
 
 EPILOG = "Example: mailmove replay imaps://me@new.example -a ~/mail.mailmove --password-env NEW_PASSWORD"
 
@@ -16,6 +17,9 @@ def replay(
     target: options.Target,
     archive: options.ArchiveOption = None,
     mailbox: options.Mailbox = "INBOX",
+    sent_to: options.SentTo = "",
+    own_address: options.OwnAddress = None,
+    label: options.Label = None,
     maildrop: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only what was pulled from here; may be repeated.")
     ] = None,
@@ -32,6 +36,7 @@ def replay(
     skip_present: options.SkipPresent = None,
     keep_duplicates: options.KeepDuplicates = False,
     retry_parked: options.RetryParked = False,
+    repair: options.Repairs = None,
     resend_uncertain: options.ResendUncertain = False,
     redeliver_missing: options.RedeliverMissing = False,
     ignore_missing: options.IgnoreMissing = False,
@@ -39,12 +44,16 @@ def replay(
     password_file: options.PasswordFile = "",
     password_command: options.PasswordCommand = "",
     token_command: options.TokenCommand = "",
+    auth: options.TargetAuth = AuthMethod.AUTO,
     ca_file: options.CaFile = None,
     pin: options.Pin = "",
     client_cert: options.ClientCert = None,
     allow_plaintext: options.AllowPlaintext = False,
     timeout: options.Timeout = 60.0,
     target_name: options.TargetName = "",
+    daily_limit: options.DailyLimit = None,
+    window: options.ReplayWindow = 64,
+    connections: options.Connections = 0,
     wait: options.Wait = 0.0,
     state_dir: options.StateDir = None,
     take_over: options.TakeOver = False,
@@ -59,18 +68,20 @@ def replay(
     78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
     """
     with errors_told(as_json=as_json):
-        from mailmove.cli.context import make_context
-        from mailmove.cli.render import replay_report
+        from mailmove.cli.context import make_context, open_target_ahead
         from mailmove.endpoints import parse_target
         from mailmove.jobs import ReplayJob
-        from mailmove.jobs.replay import run_replay
 
         job = ReplayJob(
             target=target,
             target_name=target_name or parse_target(target).name,
             archive=options.find_archive(archive),
             mailbox=mailbox,
+            sent_to=sent_to,
+            own_addresses=tuple(own_address or ()),
+            labels=tuple(label or ()),
             secret=options.secret_ref(password_env, password_file, password_command, token_command),
+            auth=auth,
             maildrops=tuple(maildrop or ()),
             all_maildrops=all_maildrops,
             query=query,
@@ -80,6 +91,10 @@ def replay(
             dry_run=dry_run,
             skip_present=skip_present,
             retry_parked=retry_parked,
+            repairs=options.repairs(repair),
+            daily_limit=options.octets(daily_limit, "--daily-limit"),
+            window_messages=window,
+            connections=connections,
             resend_uncertain=resend_uncertain,
             redeliver_missing=redeliver_missing,
             ignore_missing=ignore_missing,
@@ -92,5 +107,10 @@ def replay(
             wait=wait,
             take_over=take_over,
         )
-        report = run_replay(job, make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log))
+        context = make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log)
+        open_target_ahead(context, job)
+        from mailmove.cli.render import replay_report
+        from mailmove.jobs.replay import run_replay
+
+        report = run_replay(job, context)
         conclude(report, replay_report, as_json=as_json, quiet=quiet)

@@ -13,11 +13,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mailmove.errors import Interrupted, LocalProtocolError, UsageError
-from mailmove.model import TOKEN_METHODS, AuthMethod, GroupLimits, Maildrop, NoProgress, Progress, SecretRef
+from mailmove.model import (
+    POP3_METHODS,
+    TOKEN_METHODS,
+    AuthMethod,
+    GroupLimits,
+    Maildrop,
+    NoProgress,
+    Progress,
+    SecretRef,
+)
 from mailmove.sources import Source
 from mailmove.targets import Target
+
+if TYPE_CHECKING:
+    from mailmove.repairs import Repair
 
 SLICE = 0.2
 
@@ -26,8 +39,8 @@ SLICE = 0.2
 class PullJob:
     """Pull every message of a maildrop into an archive. Octets, seconds and days; None and 0 mean no bound.
 
-    `delete_after` None: nothing is deleted. `delivered_to`: (target, mailbox) pairs; only what was delivered to all of
-    them may be deleted. `delete_only`: nothing is fetched that is not needed for deleting.
+    `delete_after` None: nothing is deleted. `delivered_to`: (target, its mailboxes); only what was delivered to all
+    targets, to one of the mailboxes there, may be deleted. `delete_only`: nothing is fetched that is not needed for it.
     """
 
     source: str
@@ -50,7 +63,7 @@ class PullJob:
     delete_after: float | None = None
     trust_received: bool = False
     allow_mass_delete: bool = False
-    delivered_to: tuple[tuple[str, str], ...] = ()
+    delivered_to: tuple[tuple[str, tuple[str, ...]], ...] = ()
     delete_only: bool = False
     session_messages: int = 0
     session_octets: int = 0
@@ -60,11 +73,15 @@ class PullJob:
 
     def __post_init__(self) -> None:
         """Raises UsageError if the secret is not what this way to log in needs."""
-        if self.auth is AuthMethod.AUTO or (self.auth in TOKEN_METHODS) == bool(self.secret.token_command):
-            return
-        if self.secret.token_command:
-            raise UsageError(f"--auth {self.auth} takes a password, but --token-command gives a token; leave one out.")
-        raise UsageError(f"--auth {self.auth} takes a token, which --token-command must give.")
+        _check_secret(self.auth, self.secret)
+
+
+def _check_secret(auth: AuthMethod, secret: SecretRef) -> None:
+    if auth is AuthMethod.AUTO or (auth in TOKEN_METHODS) == bool(secret.token_command):
+        return
+    if secret.token_command:
+        raise UsageError(f"--auth {auth} takes a password, but --token-command gives a token; leave one out.")
+    raise UsageError(f"--auth {auth} takes a token, which --token-command must give.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +90,9 @@ class ReplayJob:
 
     `target` is a URL, `target_name` what the log calls it; no `maildrops` means all of them, which on an archive of
     several must be asked for by `all_maildrops`. `query`: only what a search for it finds. `skip_present` None: decided
-    at first contact.
+    at first contact. `mailbox` and `sent_to` may be templates (placement.py); `labels` are Gmail's. `window_messages`:
+    in one batch where the target takes batches, else under way at once; `connections` 0: as many as make sense.
+    `repairs`: what may be done to what was refused before (`retry_parked`); `daily_limit`: octets in any 24 hours.
     """
 
     target: str
@@ -82,9 +101,13 @@ class ReplayJob:
     mailbox: str = "INBOX"
     secret: SecretRef = field(default_factory=SecretRef)
     name: str = "replay"
+    auth: AuthMethod = AuthMethod.AUTO
     maildrops: tuple[str, ...] = ()
     all_maildrops: bool = False
     query: str | None = None
+    sent_to: str = ""
+    own_addresses: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     keep_duplicates: bool = False
     seen: str = "older-than=14"
     limit: int | None = None
@@ -104,6 +127,25 @@ class ReplayJob:
     take_over: bool = False
     window_messages: int = 64
     window_octets: int = 8 * 1024 * 1024
+
+    connections: int = 0
+    repairs: frozenset[Repair] = frozenset()
+    daily_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a way to log in that POP3 alone has, or that needs another secret.
+
+        Also for names of mailboxes and labels that mean nothing (placement.py).
+        """
+        from mailmove.jobs.placement import check_places  # which a pull has no use for
+
+        if self.auth in POP3_METHODS:
+            raise UsageError(f"--auth {self.auth} is a way to log in to POP3; for a target choose another, or none.")
+        _check_secret(self.auth, self.secret)
+        check_places(self)
+        if self.repairs and not self.retry_parked:
+            names = ",".join(sorted(self.repairs))
+            raise UsageError(f"--repair {names} is for what the target refused before; give --retry-parked with it.")
 
 
 def _always() -> bool:

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from mailmove.jobs.likeness import Likeness
+
+_CANONICAL, _MUNGED = attrgetter("canonical"), attrgetter("munged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,11 @@ class Claims:
         by_form: defaultdict[str, list[int]] = defaultdict(list)
         for uid, candidate in self._others:
             by_form[candidate.canonical].append(uid)
-        for index in self._unclaimed():
-            uids = by_form.get(self._wanted[index].canonical)
-            if uids and self._wanted[index].canonical:
-                self._found[index] = Claim(uids.pop(0), certain=True)
+        for form in (_CANONICAL, _MUNGED):
+            for index in self._unclaimed():
+                uids = by_form.get(form(self._wanted[index]))
+                if uids and self._wanted[index].whole:
+                    self._found[index] = Claim(uids.pop(0), certain=True)
         claimed = {claim.uid for claim in self._found}
         self._others = [(uid, candidate) for uid, candidate in self._others if uid not in claimed]
 

@@ -148,11 +148,12 @@ class Deletion:
                 if stored and policy.allows(Kept(entry.unique_id, entry.octets, digest, stored, complete, True), now):
                     found[entry.number] = Due(entry, digest)
         ours = [found[number] for number in sorted(found)]
-        return [one for one in ours if all(place.has(one.digest) for place in self._targets())]
+        targets = self._targets()
+        return [one for one in ours if all(any(place.has(one.digest) for place in places) for places in targets)]
 
-    def _targets(self) -> list[Deliveries]:
-        catalogue = self._archive.catalogue
-        return [Deliveries(catalogue, target, mailbox) for target, mailbox in self._job.delivered_to]
+    def _targets(self) -> list[list[Deliveries]]:
+        catalogue, targets = self._archive.catalogue, self._job.delivered_to
+        return [[Deliveries(catalogue, target, mailbox) for mailbox in mailboxes] for target, mailboxes in targets]
 
     def _is_refused(self, count: int, listed: int, listings: Listings, policy: Policy) -> bool:
         if not is_mass(count, listed) or self._job.allow_mass_delete or listings.has_deleted(policy.days):

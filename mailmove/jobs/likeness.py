@@ -1,8 +1,8 @@
 """What a message looks like, to find it again at a target that may have rewritten it (design.md section 7): pure.
 
 Strategy: three likenesses, from proof to suspicion. The digest of the exact octets; the digest after the rewritings
-servers are known to make (bare LF to CRLF, NUL to 0x80, the final line end); and Message-ID or header fields, which
-show that something much like it is there, and prove nothing.
+servers are known to make (bare LF to CRLF, NUL to 0x80, the final line end; X for 8-bit octets in a header); and
+Message-ID or header fields, which show that something much like it is there, and prove nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mailmove.model import Digest
 
 _LINE_END = re.compile(rb"\r*\n")
 _FOLD = re.compile(rb"\r\n[ \t]")
+_EIGHT_BIT = re.compile(rb"[\x80-\xff]")
 _MESSAGE_ID = re.compile(rb"message-id[ \t]*:", re.IGNORECASE)
 
 
@@ -29,12 +30,26 @@ def _rewritten(octets: bytes) -> bytes:
     return _LINE_END.sub(b"\r\n", octets).replace(b"\0", b"\x80")
 
 
+def munged(octets: bytes) -> bytes:
+    """A canonical message as Cyrus has it unless told otherwise (munge8bit, imapd.conf(5)): 8-bit header octets are X.
+
+    Only ours is ever changed so, and held against what is at the target: two messages that differ there are two.
+    """
+    section = header_section(octets)
+    header = octets if section is None else section
+    return _EIGHT_BIT.sub(b"X", header) + octets[len(header) :] if _EIGHT_BIT.search(header) else octets
+
+
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """One message's three likenesses; `sizes` are the octets it may have at a target."""
+    """One message's three likenesses; `sizes` are the octets it may have at a target.
+
+    `munged`: the digest after the same rewritings and that of 8-bit headers.
+    """
 
     exact: Digest
     canonical: str = ""
+    munged: str = ""
     message_id: str = ""
     fields: Counter[bytes] = field(default_factory=Counter)
     sizes: frozenset[int] = frozenset()
@@ -42,10 +57,13 @@ class Likeness:
     @classmethod
     def of(cls, octets: bytes) -> Likeness:
         rewritten = canonical(octets)
+        seven_bit = munged(rewritten)
+        rewritten_digest = hashlib.sha256(rewritten).hexdigest()
         fields = header_fields(rewritten)
         return cls(
             exact=Digest(hashlib.sha256(octets).hexdigest()),
-            canonical=hashlib.sha256(rewritten).hexdigest(),
+            canonical=rewritten_digest,
+            munged=rewritten_digest if seven_bit is rewritten else hashlib.sha256(seven_bit).hexdigest(),
             message_id=message_id(fields),
             fields=Counter(fields),
             sizes=frozenset({len(octets), len(_rewritten(octets)), len(rewritten)}),

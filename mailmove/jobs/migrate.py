@@ -7,6 +7,7 @@ nobody from delivering what is here. Deleting comes last, in a session of its ow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mailmove.archive import is_archive
@@ -63,11 +64,11 @@ def run_migrate(job: MigrateJob, context: Context) -> MigrateReport:
     if report.pull.exit_code in GOES_ON and is_archive(job.replay.archive):
         report.replay = run_replay(job.replay, context)
         if job.pull.delete_after is not None and report.replay.exit_code in (0, 3) and not report.replay.missing:
-            report.deletion = run_pull(deletion_job(job), context)
+            report.deletion = run_pull(deletion_job(job, report.replay.mailboxes), context)
     return report
 
 
-def deletion_job(job: MigrateJob) -> PullJob:
-    """A pull that fetches nothing new and deletes what the target has."""
-    there = ((job.replay.target_name, job.replay.mailbox),)
+def deletion_job(job: MigrateJob, mailboxes: Sequence[str]) -> PullJob:
+    """A pull that fetches nothing new and deletes what the target has, in one of these mailboxes."""
+    there = ((job.replay.target_name, tuple(mailboxes)),)
     return replace(job.pull, name="delete", delete_only=True, delivered_to=there)

@@ -1,7 +1,8 @@
 """What a message gets on its way out: date, flag, octets (design.md section 7).
 
 Strategy: dates are clamped to what every server takes, and come from the archive, never from the message at hand; the
-octets are proven while they are read. Pure but for reading the file.
+octets are proven before the last of them goes out. A small message is read when it is announced, a large one while it
+is sent. Pure but for reading the file.
 """
 
 from __future__ import annotations
@@ -13,12 +14,29 @@ from datetime import UTC, datetime, timedelta
 
 from mailmove.archive.deliveries import Selected
 from mailmove.archive.layout import Layout
-from mailmove.archive.reading import pieces
-from mailmove.errors import UsageError
+from mailmove.archive.reading import is_sound, pieces, read_message
+from mailmove.errors import ArchiveDamaged, UsageError
+from mailmove.jobs.mended import Mended
 from mailmove.targets import Outgoing
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+IN_MEMORY = 1024 * 1024
+"""Octets of a message that is held in memory while it is under way."""
+
 _OLDER = re.compile(r"older-than=(\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One copy of a message to be sent. `withdraw`: the state of an earlier delivery it takes the place of.
+
+    `alone`: with nothing else under way, since a connection broke in it before; `hopeless`: too often.
+    """
+
+    message: Selected
+    withdraw: str = ""
+    alone: bool = False
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +63,43 @@ def clamped(date: datetime, now: datetime) -> datetime:
     return min(max(date, EPOCH), now).astimezone(UTC)
 
 
-def outgoing(
-    layout: Layout, message: Selected, policy: SeenPolicy, now: datetime, sent: Callable[[int], None]
-) -> Outgoing:
-    """A message of the archive as it goes out; `sent` is told of each piece that is on its way."""
-    date = clamped(message.internal_date.time, now)
+class Copy:
+    """One copy of a message on its way out. `begun`: its octets were asked for, so that it may be at the target.
 
-    def chunks() -> Iterator[bytes]:
-        for piece in pieces(layout, message.digest):
+    `repaired`: how it differs from the archive's file, None if it does not.
+    """
+
+    __slots__ = ("_layout", "_octets", "_sent", "begun", "date", "intend", "letter", "outgoing", "repaired")
+
+    def __init__(
+        self,
+        layout: Layout,
+        letter: Letter,
+        policy: SeenPolicy,
+        now: datetime,
+        sent: Callable[[int], None],
+        mended: Mended | None = None,
+    ) -> None:
+        """Reads a message that is not large, so that it is proven once; `mended` goes out in place of it.
+
+        Raises ArchiveDamaged.
+        """
+        message = letter.message
+        self._layout, self._sent = layout, sent
+        self.repaired = mended.how if mended else None
+        self._octets = mended.octets if mended else None
+        if not mended and message.octets <= IN_MEMORY:
+            self._octets = read_message(layout, message.digest)
+        if self._octets is None and not is_sound(layout, message.digest):
+            raise ArchiveDamaged(f"{layout.message(message.digest)} is missing or altered.")
+        self.letter, self.begun, self.intend = letter, False, 0
+        self.date = clamped(message.internal_date.time, now)
+        octets = message.octets if self._octets is None else len(self._octets)
+        self.outgoing = Outgoing(octets, self.date, policy.seen(self.date, now), self.chunks)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its octets. Raises ArchiveDamaged before the last ones if the file was altered since."""
+        self.begun = True
+        for piece in pieces(self._layout, self.letter.message.digest) if self._octets is None else [self._octets]:
             yield piece
-            sent(len(piece))
-
-    return Outgoing(message.octets, date, policy.seen(date, now), chunks)
+            self._sent(len(piece))

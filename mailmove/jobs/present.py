@@ -8,6 +8,7 @@ headers alone other tools have silently dropped mail. A message there is claimed
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from mailmove.archive import Archive
 from mailmove.archive.deliveries import Deliveries
@@ -36,10 +37,16 @@ class Present:
         else:
             self._sizes[found.octets].append(found)
 
-    def claim(self, digest: Digest, context: Context) -> int:
-        """The UID of this message at the target, 0 if it is not there. Raises ArchiveDamaged."""
+    def claim(self, digest: Digest, context: Context, idle: Callable[[], None]) -> int:
+        """The UID of this message at the target, 0 if it is not there.
+
+        `idle` is called before the target is asked anything. Raises ArchiveDamaged, and what the target raises.
+        """
+        if not self._ids and not self._sizes:
+            return 0
         ours = Likeness.of(read_message(self._archive.layout, digest))
-        candidates = self._candidates(ours)
+        if candidates := self._candidates(ours):
+            idle()
         for found in candidates:
             context.check()
             sure = bool(ours.message_id) and len(candidates) == 1 and not self._has_twin(ours)
@@ -66,7 +73,7 @@ class Present:
         if octets is None:
             return False
         theirs = Likeness.of(octets)
-        return theirs.exact == ours.exact or theirs.canonical == ours.canonical
+        return theirs.exact == ours.exact or theirs.canonical in (ours.canonical, ours.munged)
 
     def _take(self, found: Found) -> None:
         for bucket in (self._ids[normal_id(found.message_id)], self._sizes[found.octets]):

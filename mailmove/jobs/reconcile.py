@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from mailmove.archive import Archive
-from mailmove.archive.deliveries import Deliveries, Open
-from mailmove.archive.reading import read_message
+from mailmove.archive.deliveries import Deliveries, Open, Repaired
 from mailmove.archive.records import Record
-from mailmove.errors import ArchiveDamaged
 from mailmove.jobs import Context
 from mailmove.jobs.claims import Claim, Claims
 from mailmove.jobs.journal import Journal
 from mailmove.jobs.likeness import Likeness
+from mailmove.jobs.mended import likeness
 from mailmove.model import Digest
 from mailmove.targets import Found, MailboxState, Receipt, Target
 
@@ -29,8 +28,10 @@ YOUNG = timedelta(minutes=10)
 
 QUIET = 5.0
 LONGEST_WAIT = 60.0
-POLL = 1.0
 """Seconds."""
+
+BUNCH, BUNCH_OCTETS = 100, 4 * 1024 * 1024
+"""Messages, and octets of them, that are fetched together to be looked at."""
 
 
 @dataclass(slots=True)
@@ -42,8 +43,15 @@ class Reconciled:
     not_there: list[Open] = field(default_factory=list)
 
 
-def reconcile(target: Target, state: MailboxState, archive: Archive, journal: Journal, context: Context) -> Reconciled:
-    """Settles every open delivery of the selected mailbox. Raises what the target raises."""
+def reconcile(
+    target: Target,
+    state: MailboxState,
+    archive: Archive,
+    journal: Journal,
+    context: Context,
+    labels: Sequence[str] = (),
+) -> Reconciled:
+    """Settles every open delivery of the selected mailbox; what is there gets the labels. Raises as the target does."""
     deliveries = journal.deliveries
     if not (rows := deliveries.open()):
         return Reconciled()
@@ -51,9 +59,13 @@ def reconcile(target: Target, state: MailboxState, archive: Archive, journal: Jo
         wait_until_quiet(target, context, max(QUIET, 3 * deliveries.facts().slowest_window))
     same = all(row.uidvalidity == state.uidvalidity for row in rows)
     floor = min(row.floor for row in rows) if same else 1
-    wanted = [local_likeness(archive, row.digest) for row in rows]
-    claims = match(target, wanted, unclaimed(target, deliveries, state.uidvalidity, floor), context)
+    elsewhere = [local_likeness(archive, *one) for one in deliveries.announced_with(rows)]
+    wanted = [local_likeness(archive, row.digest, row.repaired) for row in rows]
+    candidates = unclaimed(target, deliveries, state.uidvalidity, floor)
+    claims = match(target, [*elsewhere, *wanted], candidates, context)[len(elsewhere) :]
     known = [(row, claim) for row, claim, ours in zip(rows, claims, wanted, strict=True) if claim.certain or ours.whole]
+    if labels and (uids := [claim.uid for _, claim in known if claim.certain]):
+        target.label(uids, labels)
     return _log(journal, state, known)
 
 
@@ -63,19 +75,17 @@ def wait_until_quiet(target: Target, context: Context, seconds: float) -> None:
         f"An earlier delivery was cut off; watching the target until it has been quiet for {seconds:.0f} s."
     )
     end = time.monotonic() + LONGEST_WAIT
-    last, since = target.moment(), time.monotonic()
-    while time.monotonic() - since < seconds and time.monotonic() < end:
-        context.sleep(POLL)
-        if (now := target.moment()) != last:
-            last, since = now, time.monotonic()
+    last = target.moment()
+    while (left := end - time.monotonic()) > 0:
+        context.sleep(min(seconds, left))
+        if (now := target.moment()) == last:
+            return
+        last = now
 
 
-def local_likeness(archive: Archive, digest: Digest) -> Likeness:
-    """What an archived message looks like; of a damaged one only its digest is known."""
-    try:
-        return Likeness.of(read_message(archive.layout, digest))
-    except ArchiveDamaged:
-        return Likeness(digest)
+def local_likeness(archive: Archive, digest: Digest, repaired: Repaired | None = None) -> Likeness:
+    """What an archived message looks like as it went out; of a damaged one only its digest is known."""
+    return likeness(archive.layout, digest, repaired)
 
 
 def unclaimed(target: Target, deliveries: Deliveries, uidvalidity: int, floor: int) -> Iterator[Found]:
@@ -89,13 +99,28 @@ def match(target: Target, wanted: Sequence[Likeness], candidates: Iterator[Found
     """Fetches candidates, those of a fitting size first, until all that is wanted is claimed or none is left."""
     claims = Claims(wanted)
     sizes = frozenset[int]().union(*(likeness.sizes for likeness in wanted))
-    for found in sorted(candidates, key=lambda found: (found.octets not in sizes, found.uid)):
+    for bunch in _bunches(sorted(candidates, key=lambda found: (found.octets not in sizes, found.uid))):
         context.check()
         if claims.satisfied:
             break
-        if (octets := target.body(found.uid)) is not None:
-            claims.offer(found.uid, Likeness.of(octets))
+        bodies = target.bodies_of([found.uid for found in bunch])
+        for found in bunch:
+            if found.uid in bodies:
+                claims.offer(found.uid, Likeness.of(bodies[found.uid]))
     return claims.settle()
+
+
+def _bunches(candidates: Sequence[Found]) -> Iterator[list[Found]]:
+    bunch: list[Found] = []
+    octets = 0
+    for found in candidates:
+        if bunch and (len(bunch) >= BUNCH or octets + found.octets > BUNCH_OCTETS):
+            yield bunch
+            bunch, octets = [], 0
+        bunch.append(found)
+        octets += found.octets
+    if bunch:
+        yield bunch
 
 
 def _log(journal: Journal, state: MailboxState, known: Sequence[tuple[Open, Claim]]) -> Reconciled:
@@ -105,7 +130,8 @@ def _log(journal: Journal, state: MailboxState, known: Sequence[tuple[Open, Clai
     for row, claim in known:
         if claim.certain:
             receipt = Receipt(state.uidvalidity, claim.uid)
-            records.append(journal.delivered(row.digest, receipt, "found", intend=row.intend))
+            how = row.repaired
+            records.append(journal.delivered(row.digest, receipt, "found", intend=row.intend, repaired=how))
             found.delivered.append(row)
         elif claim.uid:
             records.append(journal.uncertain(row.digest, claim.uid, row.intend))

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import KW_ONLY, dataclass, field
 
 from mailmove.errors import Interrupted
+from mailmove.jobs.preflight import Preflight
 from mailmove.jobs.report import JobReport
-from mailmove.model import Outcome
+from mailmove.model import Outcome, ReportedException
 
 
 class Term(enum.StrEnum):
@@ -27,7 +28,8 @@ class ReplayReport(JobReport):
     """One run of one replay. `terms` holds all but `pending`, which is what is left.
 
     `missing`: deliveries of a mailbox that was recreated since; `at_target` and `delivered_ever`: messages in the
-    mailbox at the beginning of this run, and those we ever delivered there.
+    mailbox at the beginning of this run, and those we ever delivered there. `preflight`: of a dry run only.
+    `mailbox` is what was asked for; `mailboxes`: those that come of it, as the target calls them.
     """
 
     target: str
@@ -42,10 +44,20 @@ class ReplayReport(JobReport):
     at_target: int = 0
     delivered_ever: int = 0
     mailbox_missing: bool = False
+    preflight: Preflight | None = None
+    mailboxes: list[str] = field(default_factory=list)
 
     @property
     def pending(self) -> int:
         return self.selected - self.terms.total()
+
+    def limited(self, count: int) -> None:
+        """So many more lie beyond --limit."""
+        earlier = next((item for item in self.exceptions if item.kind == "limit"), None)
+        if earlier is not None:
+            self.exceptions.remove(earlier)
+            count += earlier.count
+        self.exceptions.append(ReportedException("limit", "beyond --limit", count=count))
 
     def conclude(self) -> None:
         """Draws the outcome from what is known."""
@@ -79,4 +91,7 @@ class ReplayReport(JobReport):
 
     def as_dict(self) -> dict[str, object]:
         """The report as one JSON object."""
-        return self._document({"target": self.target, "mailbox": self.mailbox}, {})
+        facts: dict[str, object] = {"preflight": self.preflight.as_dict()} if self.preflight else {}
+        if self.mailboxes and self.mailboxes != [self.mailbox]:
+            facts["mailboxes"] = self.mailboxes
+        return self._document({"target": self.target, "mailbox": self.mailbox}, facts)

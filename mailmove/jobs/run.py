@@ -6,6 +6,8 @@ from functools import singledispatch
 from typing import Protocol
 
 from mailmove.jobs import Context, PullJob, ReplayJob
+from mailmove.jobs.against import AgainstJob, run_against
+from mailmove.jobs.against_report import AgainstReport
 from mailmove.jobs.index import IndexJob, IndexReport, run_index
 from mailmove.jobs.migrate import MigrateJob, MigrateReport, run_migrate
 from mailmove.jobs.pull import run_pull
@@ -17,7 +19,7 @@ from mailmove.jobs.replay_report import ReplayReport
 from mailmove.jobs.report import RunReport
 from mailmove.jobs.verify import VerifyJob, VerifyReport, run_verify
 
-Job = PullJob | ReplayJob | MigrateJob | VerifyJob | RebuildJob | RepairJob | IndexJob
+Job = PullJob | ReplayJob | MigrateJob | VerifyJob | AgainstJob | RebuildJob | RepairJob | IndexJob
 
 
 class Report(Protocol):
@@ -55,6 +57,11 @@ def _(job: MigrateJob, context: Context) -> MigrateReport:
 @run_job.register
 def _(job: VerifyJob, context: Context) -> VerifyReport:
     return run_verify(job, context)
+
+
+@run_job.register
+def _(job: AgainstJob, context: Context) -> AgainstReport:
+    return run_against(job, context)
 
 
 @run_job.register

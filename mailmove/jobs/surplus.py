@@ -27,6 +27,10 @@ class Resent:
     def add(self, row: Open) -> None:
         self._open[row.digest] = row
 
+    @property
+    def any(self) -> bool:
+        return bool(self._sent)
+
     def sent(self, digests: Iterable[Digest]) -> None:
         self._sent.update(digest for digest in digests if digest in self._open)
 
@@ -38,15 +42,20 @@ class Resent:
             return
         rows = [self._open[digest] for digest in self._sent]
         floor = min(row.floor if row.uidvalidity == state.uidvalidity else 1 for row in rows)
-        forms = [local_likeness(archive, row.digest) for row in rows]
+        forms = [local_likeness(archive, row.digest, row.repaired) for row in rows]
         sizes = frozenset[int]().union(*(form.sizes for form in forms))
-        by_form = {form.exact: form.exact for form in forms} | {form.canonical: form.exact for form in forms}
+        by_form: dict[str, Digest] = {}
+        for row, form in zip(rows, forms, strict=True):
+            by_form |= dict.fromkeys((form.munged, form.exact, form.canonical), row.digest)
+        nowhere = {row.digest: deliveries.without_uid(row.digest) for row in rows}
         for found in unclaimed(target, deliveries, state.uidvalidity, floor):
             context.check()
             octets = target.body(found.uid) if found.octets in sizes else None
             likeness = Likeness.of(octets) if octets is not None else None
             digest = likeness and (by_form.get(likeness.exact) or by_form.get(likeness.canonical))
-            if digest:
+            if digest and nowhere[digest]:
+                nowhere[digest] -= 1  # it is the one we delivered, of which the server gave no UID
+            elif digest:
                 yield ReportedException(
                     "extra_at_target",
                     f"it is there twice: the server kept a cut-off delivery after all (UID {found.uid}); "

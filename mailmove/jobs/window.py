@@ -1,84 +1,61 @@
-"""A window of a replay: announced, sent, accounted for (design.md section 7).
+"""What is under way to a mailbox: announced, sent, accounted for (design.md section 7).
 
-Strategy: whatever interrupts a window, the account of it is logged before the error goes on: what the server took, what
-it refused, and what was never sent. At most the one message in flight stays open, and the next session settles it.
+Strategy: groups of messages are announced in the log, durably, before the first octet of them goes out; couriers carry
+them (crew.py), several groups at once; what became of them is logged with the next announcement, or when there is none.
+Whatever interrupts this, the account is logged before the error goes on: what the server took, what it refused, and
+what was never begun. Only what was begun and not answered stays open, and the next session settles it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from mailmove.archive import Archive
-from mailmove.archive.deliveries import Selected
-from mailmove.archive.reading import is_sound
-from mailmove.archive.records import Record
-from mailmove.errors import MessageRejected, QuotaExceeded
+from mailmove.errors import (
+    ArchiveDamaged,
+    ConnectionLost,
+    DailyLimitReached,
+    MessageRejected,
+    ProtocolError,
+    TryLater,
+)
 from mailmove.jobs import Context, ReplayJob
+from mailmove.jobs.account import Account
+from mailmove.jobs.budget import Budget
+from mailmove.jobs.crew import Crew, Heard, Meter
+from mailmove.jobs.dates import DateCheck
+from mailmove.jobs.doubt import Doubt
 from mailmove.jobs.journal import Journal
-from mailmove.jobs.outgoing import SeenPolicy, clamped, outgoing
+from mailmove.jobs.mended import Mender
+from mailmove.jobs.merging import Merging
+from mailmove.jobs.outgoing import Copy, Letter, SeenPolicy
+from mailmove.jobs.pace import AHEAD, FIRST, Pace
 from mailmove.jobs.present import Present
-from mailmove.jobs.replay_report import Term
-from mailmove.model import Digest, InternalDate, ReportedException
-from mailmove.targets import Receipt, Target
+from mailmove.jobs.settled import Settled
+from mailmove.model import Digest
+from mailmove.targets import Manner, Outgoing, Receipt, Sent, Target
+
+WORTH_A_LOGIN = 16
+"""Messages for each further session: for fewer it is not worth its login."""
+
+LOOK = 0.2
+"""Seconds between two looks at what has gone out, while nothing comes back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One copy of a message to be sent. `withdraw`: the state of an earlier delivery it takes the place of."""
+class Wires:
+    """The session that is open, with its mailbox selected, and how to open another one like it."""
 
-    message: Selected
-    withdraw: str = ""
-    hopeless: bool = False
-
-
-@dataclass(slots=True)
-class Done:
-    """What became of the letters of a window. `octets`: of what was delivered; `handled`: of all that is settled."""
-
-    terms: Counter[Term] = field(default_factory=Counter)
-    octets: int = 0
-    handled: int = 0
-    delivered: list[Digest] = field(default_factory=list)
-    tried: list[Digest] = field(default_factory=list)
-    exceptions: list[ReportedException] = field(default_factory=list)
-
-    def settle(self, message: Selected, term: Term) -> None:
-        self.terms[term] += 1
-        self.handled += message.octets
-        if term is Term.DELIVERED:
-            self.octets += message.octets
-            self.delivered.append(message.digest)
-        elif term is not Term.ALREADY_THERE:
-            self.tried.append(message.digest)
-
-    def add(self, other: Done) -> None:
-        self.terms += other.terms
-        self.octets += other.octets
-        self.handled += other.handled
-        self.delivered += other.delivered
-        self.tried += other.tried
-        self.exceptions += other.exceptions
-
-
-def windows(letters: Iterable[Letter], job: ReplayJob) -> Iterator[list[Letter]]:
-    """Cuts the stream of letters by number and octets."""
-    window: list[Letter] = []
-    octets = 0
-    for letter in letters:
-        if window and (len(window) >= job.window_messages or octets + letter.message.octets > job.window_octets):
-            yield window
-            window, octets = [], 0
-        window.append(letter)
-        octets += letter.message.octets
-    if window:
-        yield window
+    target: Target
+    another: Callable[[], Target]
+    uidvalidity: int
+    floor: int
 
 
 class Window:
-    """Sends one window after another over one session. `floor`: the lowest UID the next message can get."""
+    """Sends letters over one session and its helpers. `settled`: told of what became durable."""
 
     def __init__(
         self,
@@ -86,54 +63,135 @@ class Window:
         archive: Archive,
         journal: Journal,
         context: Context,
-        target: Target,
+        wires: Wires,
+        pace: Pace,
         present: Present | None,
+        mender: Mender,
+        settled: Callable[[Settled], None],
+        merging: Merging | None = None,
     ) -> None:
-        self._archive = archive
-        self._journal = journal
-        self._context = context
-        self._target = target
-        self._present = present
+        self._layout, self._context, self._wires = archive.layout, context, wires
+        self._pace, self._present, self._mender = pace, present, mender
+        self._account = Account(journal, context.progress, settled)
+        self._doubt = Doubt(merging, wires.target, journal, wires.uidvalidity) if merging else None
+        self._budget = Budget(archive.catalogue, job.target_name, job.daily_limit)
         self._policy = SeenPolicy.parse(job.seen)
-        self._limit = target.append_limit()
-        self._done = Done()
-        self._fresh = Done()
-        self._records: list[Record] = []
-        self._texts: dict[Digest, str] = {}
-        self._no_uids = False
-        self.floor = 1
-        self.in_flight: Digest | None = None
+        self._manner: Manner = wires.target.manner
+        self._limit = wires.target.append_limit()
+        self._floor = wires.floor
+        self._meter = Meter()
+        self._out: dict[Outgoing, Copy] = {}
+        self._octets_out = 0
+        self._announced = False
+        self._dates = DateCheck(wanted=not journal.deliveries.facts().delivered)
+        self._stop: BaseException | None = None
+        self.unanswered: list[Digest] = []
 
-    def take(self) -> Done:
-        """What became durable since the last call."""
-        done, self._done = self._done, Done()
-        return done
+    def send(self, letters: Iterable[Letter], to_send: int) -> None:
+        """All of these. Whatever it raises, what was settled before is logged, and `unanswered` is what is open."""
+        self._crew = Crew(self._wires.target, self._helpers(to_send))
+        try:
+            self._send_all(letters)
+        finally:
+            for heard in self._crew.dismiss():
+                self._take_in(heard)
+            self._end()
+        if self._stop:
+            raise self._stop
 
-    def send(self, letters: Sequence[Letter], uidvalidity: int) -> None:
-        """Announces and sends. Whatever it raises, what was settled before is logged."""
-        self._fresh = Done()
-        ready = [letter for letter in letters if self._worth_sending(letter, uidvalidity)]
-        self._write()
-        if ready:
-            self._send(ready, uidvalidity)
+    def _helpers(self, to_send: int) -> Sequence[Callable[[], Target]]:
+        """More sessions are worth their login where there is more to send than they can all have under way at once."""
+        couriers = self._pace.couriers(self._manner)
+        return [self._wires.another] * (min(couriers, to_send // WORTH_A_LOGIN + 1) - 1)
+
+    def _send_all(self, letters: Iterable[Letter]) -> None:
+        for groups in self._windows(letters):
+            try:
+                self._send_groups(groups)
+            finally:
+                if self._doubt:
+                    self._prove(self._doubt)
+        self._account.write()
+        self._dates.ask(self._crew)
+        self._wait_for_all()
+        self._dates.ask(self._crew)
+        while self._dates.is_open and not self._stop:
+            self._hear()
+        self._account.fresh.exceptions += self._dates.complaints(self._context.progress.note)
+
+    def _send_groups(self, groups: Iterable[list[Copy]]) -> None:
+        for group in groups:
+            self._wait_for_room(group)
+            if self._stop:
+                return
+            self._announce(group)
+            if self._dates.is_worth_it:
+                self._dates.ask(self._crew)
+
+    def _windows(self, letters: Iterable[Letter]) -> Iterator[Sequence[list[Copy]]]:
+        """Each group by itself; where OK proves nothing, as many as can be under way at once, less what is no use."""
+        groups = self._groups(letters)
+        most = AHEAD * self._pace.couriers(self._manner) if self._doubt else 1
+        while not self._stop and (window := list(itertools.islice(groups, most))):
+            yield self._doubt.worth_sending(window, self._account.fresh) if self._doubt else window
+
+    def _prove(self, doubt: Doubt) -> None:
+        """While nothing is under way. What could not be proven before something stopped us stays open."""
+        self._wait_for_all()
+        if not self._stop:
+            for copy, receipt in doubt.settle(self._account.records, self._account.fresh):
+                self._delivered(copy, receipt)
+            self._account.write_if_many()
 
     # ---- before sending
 
-    def _worth_sending(self, letter: Letter, uidvalidity: int) -> bool:
-        """Settles what is there already, what no server would take, and what is damaged."""
-        message = letter.message
-        if not is_sound(self._archive.layout, message.digest):
-            self._except("damaged", message.digest, "its file is missing or altered; not sent")
-            self._fresh.settle(message, Term.PARKED)
-        elif cause := self._unsendable(letter):
-            self._park(letter, *cause)
-        elif self._present and (uid := self._present.claim(message.digest, self._context)):
-            receipt, was = Receipt(uidvalidity, uid), letter.withdraw or None
-            self._records.append(self._journal.delivered(message.digest, receipt, "present", was=was))
-            self._fresh.settle(message, Term.ALREADY_THERE)
-        else:
-            return True
-        return False
+    def _groups(self, letters: Iterable[Letter]) -> Iterator[list[Copy]]:
+        """What is worth sending, in groups of the pace of the moment; what is to go alone, alone."""
+        group: list[Copy] = []
+        for letter in letters:
+            self._context.check()
+            if not (copy := self._prepared(letter)):
+                continue
+            if group and (letter.alone or not self._fits(group, copy)):
+                yield group
+                group = []
+            group.append(copy)
+            if letter.alone:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _fits(self, group: Sequence[Copy], copy: Copy) -> bool:
+        messages, octets = self._pace.group(self._manner)
+        if not self._announced:
+            messages = min(messages, FIRST)
+        return len(group) < messages and sum(map(_octets, group)) + _octets(copy) <= octets
+
+    def _prepared(self, letter: Letter) -> Copy | None:
+        """None for what is settled at once: there already, damaged, or nothing any server would take."""
+        copy = None
+        if cause := self._unsendable(letter):
+            self._account.parked(letter, *cause)
+        elif (copy := self._copy(letter)) and (uid := self._present_as(letter)):
+            self._account.present(letter, Receipt(self._wires.uidvalidity, uid))
+            copy = None
+        self._account.write_if_many()
+        return copy
+
+    def _copy(self, letter: Letter) -> Copy | None:
+        try:
+            mended = self._mender.mend(letter.message)
+            return Copy(self._layout, letter, self._policy, self._context.clock(), self._meter.add, mended)
+        except ArchiveDamaged:
+            self._account.damaged(letter)
+            return None
+
+    def _present_as(self, letter: Letter) -> int:
+        """The UID of a message that came there otherwise and is this one, or 0. Asked while nothing is under way."""
+        if not self._present:
+            return 0
+        return self._present.claim(letter.message.digest, self._context, self._wait_for_all)
 
     def _unsendable(self, letter: Letter) -> tuple[str, str] | None:
         """(cause, reason) of what is parked without asking the target."""
@@ -142,89 +200,112 @@ class Window:
             return "empty", "it has no octets at all, which IMAP cannot append"
         if self._limit is not None and octets > self._limit:
             return "size", f"it has {octets:,} octets, and the target takes {self._limit:,} at most"
+        if self._budget.never(octets):
+            return "daily-limit", f"it has {octets:,} octets, more than --daily-limit lets through in a day"
         if letter.hopeless:
             return "breaks-connection", "the connection breaks in this message every time"
         return None
 
-    def _park(self, letter: Letter, cause: str, reason: str) -> None:
-        """Parks what was not announced."""
-        digest = letter.message.digest
-        if letter.withdraw:
-            self._records.append(self._journal.withdrawn(digest, letter.withdraw, "tried-again"))
-        self._records.append(self._journal.parked(digest, cause, ""))
-        self._except("parked", digest, reason)
-        self._fresh.settle(letter.message, Term.PARKED)
+    # ---- under way
 
-    def _except(self, kind: str, digest: Digest, reason: str, text: str = "") -> None:
-        self._fresh.exceptions.append(ReportedException(kind, reason, digest=digest, server_text=text))
+    def _announce(self, group: Sequence[Copy]) -> None:
+        """As much of it as the daily limit lets through; raises DailyLimitReached if that is not all."""
+        while group:
+            count = self._within_limit(group)
+            self._announce_all(group[:count])
+            group = group[count:]
 
-    def _write(self) -> None:
-        """Logs what is settled; only then is it counted and shown (P2)."""
-        records, self._records = self._records, []
-        self._journal.write(records)
-        texts, self._texts = self._texts, {}
-        for digest, text in texts.items():
-            self._journal.deliveries.remember_text(digest, text)
-        fresh, self._fresh = self._fresh, Done()
-        self._done.add(fresh)
-        if fresh.terms:
-            self._context.progress.done(fresh.terms.total(), fresh.handled)
-
-    # ---- sending
-
-    def _send(self, letters: Sequence[Letter], uidvalidity: int) -> None:
-        withdrawn = [
-            self._journal.withdrawn(letter.message.digest, letter.withdraw, "tried-again")
-            for letter in letters
-            if letter.withdraw
-        ]
-        digests = [letter.message.digest for letter in letters]
-        intend = self._journal.intend(uidvalidity, self.floor, digests, withdrawn)
-        waiting = list(letters)
+    def _within_limit(self, group: Sequence[Copy]) -> int:
+        """How many of the group may go out today; they count from now on, whatever becomes of them."""
+        now, sizes = self._context.clock(), [copy.outgoing.octets for copy in group]
         try:
-            while waiting:
-                self._context.check()
-                self._append(waiting[0], intend)
-                waiting.pop(0)
-        finally:
-            self._account(waiting, intend)
-        if self._no_uids:
-            self.floor = max(self.floor, self._target.moment().uidnext)
-
-    def _append(self, letter: Letter, intend: int) -> None:
-        message, now = letter.message, self._context.clock()
-        self.in_flight = message.digest
-        sent = self._context.progress.received
-        try:
-            receipt = self._target.append(outgoing(self._archive.layout, message, self._policy, now, sent))
-        except MessageRejected as error:
-            self._rejected(letter, intend, error)
-        except QuotaExceeded:
-            self.in_flight = None
+            count = self._budget.fitting(sizes, now)
+        except DailyLimitReached:
+            self._wait_for_all()  # what is under way was paid for
             raise
+        self._budget.spend(sum(sizes[:count]), now)
+        return count
+
+    def _announce_all(self, group: Sequence[Copy]) -> None:
+        """Logs what is about to be sent; then it is."""
+        intend = self._account.announce(group, self._wires.uidvalidity, self._floor)
+        for copy in group:
+            copy.intend = intend
+            self._out[copy.outgoing] = copy
+            self._octets_out += _octets(copy)
+        self._announced = True
+        self._crew.order([copy.outgoing for copy in group])
+
+    def _wait_for_room(self, group: Sequence[Copy]) -> None:
+        messages, octets = self._pace.under_way(self._manner)
+        more = sum(map(_octets, group))
+        alone = group[0].letter.alone or any(copy.letter.alone for copy in self._out.values())
+        while (
+            self._out
+            and not self._stop
+            and (alone or len(self._out) + len(group) > messages or self._octets_out + more > octets)
+        ):
+            self._hear()
+        if not self._manner.tells_uids and not self._stop:
+            self._floor = max(self._floor, self._wires.target.moment().uidnext)
+
+    def _wait_for_all(self) -> None:
+        """Nothing more is announced meanwhile that could take the records along, so they are logged as they come."""
+        while (self._out or self._dates.is_open) and not self._stop:
+            self._hear()
+            if self._account.records:
+                self._account.write()
+
+    def _hear(self) -> None:
+        heard = self._crew.hear(LOOK)
+        if heard:
+            self._take_in(heard)
+        elif self._account.records:
+            self._account.write()
+        if octets := self._meter.take():
+            self._context.progress.received(octets)
+        self._context.check()
+
+    def _take_in(self, heard: Heard) -> None:
+        for sent in heard.sent:
+            self._answered(self._out.pop(sent.message), sent)
+        if heard.error and not isinstance(self._stop, ConnectionLost | ProtocolError):
+            self._stop = heard.error
+        if heard.unneeded:
+            self._pace.connections = max(1, self._pace.couriers(self._manner) - 1)
+            self._context.progress.note(f"{heard.unneeded} Going on with fewer connections.")
+        self._account.write_if_many()
+
+    # ---- what became of it
+
+    def _answered(self, copy: Copy, sent: Sent) -> None:
+        self._octets_out -= _octets(copy)
+        if sent.receipt and self._doubt:
+            self._doubt.took(copy, sent.receipt)
+        elif sent.receipt:
+            self._delivered(copy, sent.receipt)
+        elif isinstance(sent.refusal, MessageRejected):
+            self._account.rejected(copy, sent.refusal)
         else:
-            self._delivered(letter, intend, receipt, now)
-        self.in_flight = None
+            self._account.withdrawn(copy)
+            self._stop = self._stop or sent.refusal
 
-    def _delivered(self, letter: Letter, intend: int, receipt: Receipt, now: datetime) -> None:
-        message = letter.message
-        self.floor = max(self.floor, receipt.uid + 1)
-        self._no_uids = not receipt.uid
-        date = InternalDate(clamped(message.internal_date.time, now), message.internal_date.origin)
-        self._records.append(self._journal.delivered(message.digest, receipt, "append", intend=intend, date=date))
-        self._fresh.settle(message, Term.DELIVERED)
+    def _delivered(self, copy: Copy, receipt: Receipt) -> None:
+        self._floor = max(self._floor, receipt.uid + 1)
+        self._account.delivered(copy, receipt)
+        self._dates.delivered(receipt.uid, copy.date)
+        self._pace.faster()
 
-    def _rejected(self, letter: Letter, intend: int, error: MessageRejected) -> None:
-        digest = letter.message.digest
-        self._records.append(self._journal.parked(digest, error.cause, error.code, intend=intend))
-        self._texts[digest] = error.server_text
-        self._except("parked", digest, f"the target refused it ({error.cause})", error.server_text)
-        self._fresh.settle(letter.message, Term.PARKED)
+    def _end(self) -> None:
+        """Logs the end: what was settled, and what was certainly never begun."""
+        for copy in self._out.values():
+            if not copy.begun:
+                self._account.withdrawn(copy)
+        if isinstance(self._stop, TryLater | ConnectionLost | ProtocolError):
+            self._pace.slower()
+        self.unanswered = [copy.letter.message.digest for copy in self._out.values() if copy.begun]
+        self._account.write()
 
-    def _account(self, waiting: Sequence[Letter], intend: int) -> None:
-        """Logs the window: what was settled, and what was certainly never sent."""
-        never = waiting[1:] if self.in_flight is not None else waiting
-        self._records += [
-            self._journal.withdrawn(letter.message.digest, "intended", "not-sent", intend=intend) for letter in never
-        ]
-        self._write()
+
+def _octets(copy: Copy) -> int:
+    return copy.letter.message.octets

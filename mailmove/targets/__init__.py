@@ -1,17 +1,25 @@
 """The Target contract: what a job may ask of a server it delivers to.
 
-Strategy: a Target is one open session. It tells what a mailbox holds, and appends one message at a time, unaltered; it
-decides nothing, remembers nothing, and retries nothing, so that exactly-once is the job's to keep (design.md section
-7). UIDs mean something only together with the UIDVALIDITY they came with (RFC 9051 section 2.3.1.1). One test suite
-(tests/contract/) holds every Target to this.
+Strategy: a Target is one open session. It tells what a mailbox holds, and appends messages, unaltered: `append` one by
+one, `send` and `reap` with many under way. It decides nothing and remembers nothing beyond what is under way, so that
+exactly-once is the job's to keep (design.md section 7). UIDs mean something only together with the UIDVALIDITY they
+came with (RFC 9051 section 2.3.1.1). One test suite (tests/contract/) holds every Target to this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from mailmove.errors import MailmoveError
+
+SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
+"""What a mailbox can be for, whatever its name is (RFC 6154 section 2)."""
+
+SYSTEM_LABELS = ("\\Important", "\\Inbox", "\\Sent", "\\Starred")
+"""Gmail's own labels that can be given without moving the message out of sight, as \\Trash and \\Spam would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,9 @@ class MailboxState:
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outgoing:
-    """One message on its way out.
+    """One message on its way out; equal only to itself.
 
     `octets`: its exact size. `chunks()` yields exactly that many octets, from the start at each call; it may raise
     ArchiveDamaged, and then the connection must be dropped before the message is whole. `internal_date` is aware, UTC,
@@ -47,12 +55,65 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of one message that was sent: the server has it (`receipt`), or refused it (`refusal`)."""
+
+    message: Outgoing
+    receipt: Receipt | None = None
+    refusal: MailmoveError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How this server takes messages, from what it announces.
+
+    `pipelined`: messages of any size can follow each other without waiting; else each costs a round trip. `batched`:
+    messages sent together are one command, which is taken or refused as a whole. `tells_uids`: receipts hold UIDs.
+    `most`: so many messages in one command at most (MESSAGELIMIT, RFC 9738), 0 if the server does not say.
+    """
+
+    pipelined: bool = False
+    batched: bool = False
+    tells_uids: bool = False
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """One message at the target. `octets` is RFC822.SIZE; `message_id` is the raw field's value, unfolded, or ""."""
+    """One message at the target. `octets` is RFC822.SIZE; `message_id` is the raw field's value, unfolded, or "".
+
+    `internal_date` is aware, UTC; None if it was not asked for, or is none.
+    """
 
     uid: int
     octets: int
     message_id: str = ""
+    internal_date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much room there is for what `root` counts together: octets, by RFC 9208."""
+
+    used: int
+    limit: int
+    root: str = ""
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the server offers, for a report. `append_limit`: octets of the largest message it takes, None if unsaid."""
+
+    literal_plus: bool = False
+    literal_minus: bool = False
+    multiappend: bool = False
+    uidplus: bool = False
+    gmail: bool = False
+    append_limit: int | None = None
 
 
 class Target(Protocol):
@@ -65,11 +126,22 @@ class Target(Protocol):
     def merges_message_ids(self) -> bool:
         """Whether equal Message-IDs are merged into one message there (Gmail, X-GM-EXT-1)."""
 
+    def place(self, wanted: str) -> str:
+        """The server's own name for a wanted mailbox, to be given to all methods below; it need not be there yet.
+
+        "/" separates the levels of `wanted`, whatever separates them there, and the first level may be one of
+        SPECIAL_USES. The same `wanted` gives the same name in each session, as long as nobody renames anything there.
+        Nothing is selected or changed by it. Raises MailboxRefused for a name that cannot exist there.
+        """
+
     def status(self, mailbox: str) -> MailboxState | None:
         """The mailbox as it is now, None if there is none. Nothing is selected or changed by it."""
 
     def create(self, mailbox: str) -> None:
-        """Makes and subscribes the mailbox. Raises MailboxRefused with the server's words."""
+        """Makes and subscribes the mailbox, for its special use if `place` gave the name for one.
+
+        Raises MailboxRefused with the server's words.
+        """
 
     def select(self, mailbox: str, *, read_only: bool = False) -> MailboxState:
         """From here on everything is about this mailbox. Raises MailboxRefused."""
@@ -84,7 +156,26 @@ class Target(Protocol):
         the session: then the message may be there or not.
         """
 
-    def found(self, first: int, *, message_ids: bool = False) -> Iterator[Found]:
+    @property
+    def manner(self) -> Manner:
+        """How it takes messages."""
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        """Sends messages to the selected mailbox, and waits for answers no longer than the protocol demands.
+
+        What becomes of them is told by `reap`, also when this raises: then what it does not tell of may be there or
+        not, as far as their `chunks()` were asked for. Raises what `append` raises but refusals.
+        """
+
+    def reap(self, *, wait: bool = True) -> list[Sent]:
+        """What became of some of the messages sent, the oldest first; [] when none is under way.
+
+        Without `wait` only what has been answered already, also after an error that ended the session. Refusals that
+        are told: MessageRejected, QuotaExceeded, TryLater, MailboxRefused, ConnectionLost (the login has run out).
+        Raises what kills the session.
+        """
+
+    def found(self, first: int, *, message_ids: bool = False, dates: bool = False) -> Iterator[Found]:
         """Every message of the selected mailbox with UID `first` or higher, by rising UID."""
 
     def headers(self, uid: int) -> bytes | None:
@@ -93,8 +184,42 @@ class Target(Protocol):
     def body(self, uid: int) -> bytes | None:
         """The whole message as the server has it, without setting \\Seen; None if it is not there."""
 
+    def headers_of(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        """What `headers` says of each of these messages, in one round trip; those that are not there are left out."""
+
+    def bodies_of(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        """What `body` says of each of these messages, in one round trip; all of them are in memory at once."""
+
+    def dates_of(self, uids: Sequence[int]) -> Mapping[int, datetime]:
+        """The INTERNALDATE of each of these messages, in UTC, in one round trip; what is not there is left out."""
+
     def moment(self) -> MailboxState:
         """The selected mailbox as it is now, by NOOP and STATUS: to see whether the server is still at work."""
+
+    def label(self, uids: Sequence[int], labels: Sequence[str]) -> None:
+        """Adds Gmail's labels to messages of the selected mailbox; a message that has one already keeps it.
+
+        Raises ConfigurationError where there are none (`merges_message_ids` is False), and MailboxRefused with the
+        server's words.
+        """
+
+    def traits(self) -> Traits:
+        """What the server says of itself."""
+
+    def quota(self, mailbox: str) -> Quota | None:
+        """How much room there is for this mailbox, None if the server does not say. Nothing is selected by it."""
+
+    def round_trip(self) -> float:
+        """Seconds from a question to its answer, measured now."""
+
+    def sizes(self, uids: Sequence[int]) -> Mapping[int, int]:
+        """UID -> `Found.octets` of these messages of the selected mailbox; those that are not there are left out."""
+
+    def elsewhere(self, message_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """Message-ID -> `Found.octets` of each message of the whole account that has it; {} if none can be asked.
+
+        Only where `merges_message_ids`, and while nothing is under way. The same mailbox is selected afterwards.
+        """
 
     def quit(self) -> None:
         """Ends the session politely. Never raises."""

@@ -9,67 +9,59 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from mailmove.errors import (
-    AuthenticationRejected,
     CommandRejected,
+    ConnectionLost,
     LocalProtocolError,
     MailboxRefused,
-    PlaintextRefused,
-    TryLater,
 )
 from mailmove.model import Transcript
-from mailmove.net import Ok, connect, wire_name
-from mailmove.protocols import sasl
-from mailmove.targets import Found, MailboxState, Outgoing, Receipt, imap_names, imap_reading, imap_refusals
+from mailmove.net import Ok, Stream, connect
+from mailmove.targets import (
+    Found,
+    MailboxState,
+    Manner,
+    Outgoing,
+    Quota,
+    Receipt,
+    Sent,
+    Traits,
+    imap_facts,
+    imap_reading,
+    imap_refusals,
+)
 from mailmove.targets.imap_connection import ImapConnection
-from mailmove.tls import TlsPolicy
+from mailmove.targets.imap_login import ImapEndpoint, log_in, protect
+from mailmove.targets.imap_places import Places, add_labels
+from mailmove.targets.imap_sending import Sender
 
 GREETING_TIMEOUT = 30.0
 LOGOUT_TIMEOUT = 10.0
-LARGEST = 0xFFFF_FFFF
-"""UIDs and UIDVALIDITY have 32 bits (RFC 9051 section 9, nz-number)."""
-
 TLS_ADVICE = "use the server's TLS port (993 for IMAP), or imap:// to start TLS after the greeting (STARTTLS, port 143)"
 
-SEEN, UNSEEN = b"(\\Seen)", b"()"
 _STATE = ("MESSAGES", "UIDNEXT", "UIDVALIDITY")
-_APPENDUID = re.compile(r"\[APPENDUID ([1-9][0-9]{0,9}) ([1-9][0-9]{0,9})\]", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ImapEndpoint:
-    """Where an account is, and how the way there must be protected.
-
-    `tls` means TLS from the first octet (port 993); without it STARTTLS is required unless `allow_plaintext`.
-    `bearer`: the secret is a token of OAuth, no password.
-    """
-
-    host: str
-    port: int
-    user: str
-    tls: bool
-    policy: TlsPolicy = field(default_factory=TlsPolicy)
-    allow_plaintext: bool = False
-    timeout: float = 60.0
-    bearer: bool = False
-
-
-def open_imap(endpoint: ImapEndpoint, secret: str, ok: Ok, transcript: Transcript | None = None) -> ImapTarget:
+def open_imap(
+    endpoint: ImapEndpoint, secret: str, ok: Ok, transcript: Transcript | None = None, stream: Stream | None = None
+) -> ImapTarget:
     """Connects and logs in; what crosses the wire is told to `transcript`, without secrets and messages.
 
-    Raises HostUnreachable, CertificateRefused, PlaintextRefused, AuthenticationRejected, TryLater, ConnectionLost,
-    ProtocolError, Interrupted.
+    `stream`: a connection to that place that was just made.
+    Raises HostUnreachable, CertificateRefused, TryLater, ConnectionLost, ProtocolError, Interrupted, and what `log_in`
+    raises.
     """
-    stream = connect(endpoint.host, endpoint.port, timeout=min(endpoint.timeout, GREETING_TIMEOUT), ok=ok)
+    stream = stream or connect(endpoint.host, endpoint.port, timeout=endpoint.timeout, ok=ok)
+    stream.timeout = min(endpoint.timeout, GREETING_TIMEOUT)
     try:
         if endpoint.tls:
             stream.start_tls(endpoint.policy, endpoint.host, advice=TLS_ADVICE)
         connection = ImapConnection(stream, transcript)
-        _protect(connection, endpoint)
-        _log_in(connection, endpoint, secret)
+        protect(connection, endpoint)
+        log_in(connection, endpoint, secret)
     except BaseException:
         stream.close()
         raise
@@ -77,65 +69,13 @@ def open_imap(endpoint: ImapEndpoint, secret: str, ok: Ok, transcript: Transcrip
     return ImapTarget(connection)
 
 
-def _protect(connection: ImapConnection, endpoint: ImapEndpoint) -> None:
-    """STARTTLS where it is needed (RFC 9051 section 6.2.1). PREAUTH in plaintext rules it out, so that is refused."""
-    if endpoint.tls:
-        return
-    if "STARTTLS" in connection.capabilities and not connection.preauthenticated:
-        connection.start_tls(endpoint.policy, endpoint.host)
-    elif not endpoint.allow_plaintext:
-        reason = "begins logged in (PREAUTH)" if connection.preauthenticated else "offers no STARTTLS"
-        raise PlaintextRefused(
-            f"{connection.peer} {reason}, so mail and password would cross the network unencrypted; use imaps://, or "
-            "give --allow-plaintext if you accept that."
-        )
-
-
-def _log_in(connection: ImapConnection, endpoint: ImapEndpoint, secret: str) -> None:
-    if connection.preauthenticated:
-        return
-    mechanism = _mechanism(connection, endpoint, secret)
-    try:
-        if mechanism is None:
-            connection.log_in(endpoint.user, secret)
-        else:
-            connection.authenticate(mechanism, secret)
-    except TryLater:
-        raise
-    except CommandRejected as error:
-        complaint = mechanism.complaint if mechanism else ""
-        raise imap_refusals.login_refused(connection.peer, endpoint.user, error, complaint) from error
-
-
-def _mechanism(connection: ImapConnection, endpoint: ImapEndpoint, secret: str) -> sasl.Mechanism | None:
-    """None is LOGIN; PLAIN where that is not offered or cannot carry the password (ASCII only, RFC 9051 section 6.2.3).
-
-    For a token OAUTHBEARER (RFC 7628) if it is announced, else XOAUTH2.
-
-    Raises PlaintextRefused, AuthenticationRejected.
-    """
-    login = sasl.Login(endpoint.user, secret, wire_name(endpoint.host), endpoint.port)
-    if endpoint.bearer:
-        return sasl.OAuthBearer(login) if "AUTH=OAUTHBEARER" in connection.capabilities else sasl.XOAuth2(login)
-    disabled, plain = "LOGINDISABLED" in connection.capabilities, "AUTH=PLAIN" in connection.capabilities
-    if disabled and not plain:
-        raise _no_password(connection, endpoint)
-    return sasl.Plain(login) if disabled or not (endpoint.user + secret).isascii() else None
-
-
-def _no_password(connection: ImapConnection, endpoint: ImapEndpoint) -> PlaintextRefused | AuthenticationRejected:
-    if connection.encrypted:
-        return AuthenticationRejected(
-            f"{connection.peer} takes no password (LOGINDISABLED, and no AUTH=PLAIN); nothing was sent."
-        )
-    return PlaintextRefused(f"{connection.peer} takes no password unencrypted (LOGINDISABLED); use imaps://.")
-
-
 class ImapTarget:
     """One session."""
 
     def __init__(self, connection: ImapConnection) -> None:
         self._connection = connection
+        self._sender = Sender(connection)
+        self._places = Places(connection)
         self._mailbox = ""
 
     @property
@@ -144,6 +84,10 @@ class ImapTarget:
         return "X-GM-EXT-1" in self._connection.capabilities
 
     # ---- mailboxes
+
+    def place(self, wanted: str) -> str:
+        """By NAMESPACE, special uses and the delimiter (imap_places.py). See Target.place."""
+        return self._places.resolve(wanted)
 
     def status(self, mailbox: str) -> MailboxState | None:
         """STATUS (RFC 9051 section 6.3.11); after a NO without NONEXISTENT, LIST tells whether the mailbox is absent.
@@ -182,7 +126,7 @@ class ImapTarget:
     def create(self, mailbox: str) -> None:
         """CREATE and SUBSCRIBE. One that exists is fine (ALREADYEXISTS, RFC 5530), one left unsubscribed too."""
         try:
-            self._connection.create(mailbox)
+            self._places.create(mailbox)
         except CommandRejected as error:
             if error.code != "ALREADYEXISTS" and "already exists" not in error.server_text.lower():
                 raise imap_refusals.mailbox_refused(self._connection.peer, "create", mailbox, error) from error
@@ -235,27 +179,42 @@ class ImapTarget:
 
     # ---- messages
 
+    @property
+    def manner(self) -> Manner:
+        """LITERAL+, MULTIAPPEND, UIDPLUS and MESSAGELIMIT."""
+        return self._sender.manner
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        """APPEND, pipelined as far as the server allows (imap_sending.py). See Target.send."""
+        self._sender.send(self._selected(), messages)
+
+    def reap(self, *, wait: bool = True) -> list[Sent]:
+        """What became of messages sent; the receipts are APPENDUID (RFC 4315). See Target.reap."""
+        return self._sender.reap(wait=wait)
+
     def append(self, message: Outgoing) -> Receipt:
-        """APPEND with a synchronising literal (RFC 9051 section 6.3.12); the Receipt is APPENDUID (RFC 4315).
+        """One message, and what becomes of it.
 
         A refusal in the middle of the message also drops the connection, so the next method raises ConnectionLost.
         Also raises MailboxRefused (it is gone, or may not be written), and LocalProtocolError or whatever
         `message.chunks()` raises when the message is not what it should be: then it is not there.
         """
-        mailbox, flags = self._selected(), SEEN if message.seen else UNSEEN
-        date = imap_names.date_time(message.internal_date)
+        told: list[Sent] = []
         try:
-            said = self._connection.append(mailbox, flags, date, message.octets, message.chunks())
-        except TryLater:
-            raise
-        except CommandRejected as error:
-            raise imap_refusals.message_refused(self._connection.peer, mailbox, error) from error
-        return _receipt(said)
+            self.send([message])
+        except ConnectionLost:
+            told = self.reap(wait=False)
+            if not told:
+                raise
+        (sent,) = told or self.reap()
+        if sent.refusal:
+            raise sent.refusal
+        return sent.receipt or Receipt()
 
-    def found(self, first: int, *, message_ids: bool = False) -> Iterator[Found]:
+    def found(self, first: int, *, message_ids: bool = False, dates: bool = False) -> Iterator[Found]:
         """NOOP, so that what is new counts too, then FETCH in pages; one page is in memory."""
         self._selected()
-        return imap_reading.found(self._connection, first, message_ids=message_ids)
+        return imap_reading.found(self._connection, first, message_ids=message_ids, dates=dates)
 
     def headers(self, uid: int) -> bytes | None:
         """BODY.PEEK[HEADER]."""
@@ -267,10 +226,60 @@ class ImapTarget:
         self._selected()
         return imap_reading.section(self._connection, uid, "")
 
+    def headers_of(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        """BODY.PEEK[HEADER] of a set of UIDs."""
+        self._selected()
+        return imap_reading.sections(self._connection, uids, "HEADER")
+
+    def bodies_of(self, uids: Sequence[int]) -> Mapping[int, bytes]:
+        """BODY.PEEK[] of a set of UIDs."""
+        self._selected()
+        return imap_reading.sections(self._connection, uids, "")
+
+    def dates_of(self, uids: Sequence[int]) -> Mapping[int, datetime]:
+        """UID FETCH INTERNALDATE."""
+        self._selected()
+        return imap_reading.dates(self._connection, uids)
+
+    def label(self, uids: Sequence[int], labels: Sequence[str]) -> None:
+        """UID STORE +X-GM-LABELS. See Target.label."""
+        add_labels(self._connection, self._selected(), uids, labels)
+
     def _selected(self) -> str:
         if not self._mailbox:
             raise LocalProtocolError("No mailbox was selected.")
         return self._mailbox
+
+    # ---- facts
+
+    def traits(self) -> Traits:
+        """What the server says of itself."""
+        return imap_facts.traits(self._connection)
+
+    def quota(self, mailbox: str) -> Quota | None:
+        """GETQUOTAROOT."""
+        return imap_facts.quota(self._connection, mailbox)
+
+    def round_trip(self) -> float:
+        """By NOOP."""
+        return imap_facts.round_trip(self._connection)
+
+    def sizes(self, uids: Sequence[int]) -> Mapping[int, int]:
+        """UID FETCH."""
+        self._selected()
+        return imap_facts.sizes(self._connection, uids)
+
+    def elsewhere(self, message_ids: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """EXAMINE of Gmail's All Mail, UID SEARCH, and SELECT of what was selected before."""
+        mailbox = self._selected()
+        try:
+            everything = self.place("\\All")
+        except MailboxRefused:
+            return {}
+        self._mailbox = ""
+        found = imap_facts.elsewhere(self._connection, everything, message_ids)
+        self.select(mailbox)
+        return found
 
     # ---- the end
 
@@ -281,14 +290,6 @@ class ImapTarget:
     def close(self) -> None:
         """Drops the connection without LOGOUT."""
         self._connection.close()
-
-
-def _receipt(said: str) -> Receipt:
-    """What is not exactly an APPENDUID of one message is none: a wrong UID would be worse than no UID."""
-    found = _APPENDUID.match(said)
-    if not found or max(int(found[1]), int(found[2])) > LARGEST:
-        return Receipt()
-    return Receipt(int(found[1]), int(found[2]))
 
 
 def _number(text: str) -> int:

@@ -11,20 +11,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import imaplib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import imapclient  # type: ignore[import-untyped]
-from imapclient.response_parser import parse_fetch_response  # type: ignore[import-untyped]
+from imapclient.response_parser import parse_fetch_response, parse_response  # type: ignore[import-untyped]
 
 from mailmove.errors import CommandRejected, MailmoveError, ProtocolError, UsageError
 from mailmove.model import Transcript
 from mailmove.net import Stream
 from mailmove.protocols import sasl
-from mailmove.targets import imap_names
+from mailmove.targets import imap_listing, imap_names
+from mailmove.targets.imap_append import AppendWire, Part
+from mailmove.targets.imap_challenges import LoginLiterals, SaslExchange
+from mailmove.targets.imap_listing import Listed, Namespaces
 from mailmove.targets.imap_refusals import code_of
 from mailmove.targets.imap_transcript import TranscribedWire
-from mailmove.targets.imap_wire import SHOWN, Wire
+from mailmove.targets.imap_wire import SHOWN
 from mailmove.tls import TlsPolicy
 
 _UNREADABLE = (imaplib.IMAP4.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
@@ -34,13 +37,13 @@ _UNREADABLE = (imaplib.IMAP4.error, ValueError, LookupError, TypeError, Attribut
 class _Client(imapclient.IMAPClient):  # type: ignore[misc]
     """imapclient with our wire under it and our quoting of mailbox names."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: AppendWire) -> None:
         self._wire = wire
         super().__init__(wire.stream.peer, ssl=False)
         self._imap.debug = 0  # 5 by now: every line and literal would be formatted for a log nobody keeps
         del self._imap._mesg
 
-    def _create_IMAP4(self) -> Wire:  # noqa: N802 - the name is imapclient's
+    def _create_IMAP4(self) -> AppendWire:  # noqa: N802 - the name is imapclient's
         return self._wire
 
     def _set_read_timeout(self) -> None:
@@ -64,7 +67,7 @@ class ImapConnection:
     def __init__(self, stream: Stream, transcript: Transcript | None = None) -> None:
         """Reads the greeting (RFC 9051 section 7.1). Raises HostUnreachable if none comes."""
         try:
-            self._wire = TranscribedWire(stream, transcript) if transcript else Wire(stream)
+            self._wire = TranscribedWire(stream, transcript) if transcript else AppendWire(stream)
         except imaplib.IMAP4.error as error:
             raise ProtocolError(f"{stream.peer} does not speak IMAP4rev1 ({str(error)[:SHOWN]!r}).") from None
         self._client = _Client(self._wire)
@@ -92,30 +95,35 @@ class ImapConnection:
         self._wire.start_tls(policy, host)
 
     def log_in(self, user: str, password: str) -> None:
-        """LOGIN (RFC 9051 section 6.2.3)."""
+        """LOGIN (RFC 9051 section 6.2.3); in UTF-8 and as literals where quoted strings could not hold it.
+
+        Raises UsageError for what cannot be sent.
+        """
         self._wire.hide(password, base64.b64encode(sasl.Plain(sasl.Login(user, password)).initial).decode("ascii"))
-        with self._understood():
-            words = imap_names.quoted_string(user), imap_names.quoted_string(password)
-            self._wire._simple_command("LOGIN", *words)
-            self._wire.state = "AUTH"
-            self._client.capabilities()  # keeps those that came with the OK; only now are they the session's own
-        self._wire.hide()
+        if (user + password).isascii() and (user + password).isprintable():
+            self._begin("LOGIN", imap_names.quoted_string(user), imap_names.quoted_string(password))
+        else:
+            literals = LoginLiterals(self._wire, user.encode(), password.encode())
+            self._begin("LOGIN", literals.announcement, process=literals.process)
 
     def authenticate(self, mechanism: sasl.Mechanism, secret: str) -> None:
-        """AUTHENTICATE (RFC 9051 section 6.2.2), always in two steps. `secret` is what no error may show."""
-        hidden = [secret, base64.b64encode(mechanism.initial or b"").decode("ascii")]
-        exchange = sasl.Exchange(mechanism, begun=False)
+        """AUTHENTICATE (RFC 9051 section 6.2.2), in one step less with SASL-IR. `secret` is what no error may show."""
+        exchange = SaslExchange(self._wire, mechanism, secret, inline="SASL-IR" in self.capabilities)
+        self._begin("AUTHENTICATE", mechanism.name.encode("ascii"), *exchange.initial, process=exchange.process)
 
-        def answer(challenge: bytes) -> bytes | None:
-            response = exchange.answer(challenge)
-            if response:
-                hidden.append(base64.b64encode(response).decode("ascii"))
-                self._wire.hide(*hidden)
-            return response
-
-        self._wire.hide(*hidden)
+    def _begin(self, command: str, *words: bytes, process: Callable[[bytes | None], bytes] | None = None) -> None:
+        """Logs in by a command. Capabilities that come with the OK are kept (RFC 9051 section 7.1)."""
         with self._understood():
-            self._client.sasl_login(mechanism.name, answer)
+            self._wire.literal = process  # type: ignore[assignment]
+            self._wire._simple_command(command, *words)
+            self._wire.state = "AUTH"
+            if "CAPABILITY" in self._wire.untagged_responses:
+                self._client.capabilities()
+
+    def learn_capabilities(self) -> None:
+        """After the login: only now are they the session's own. What the server says is not searched for secrets any
+        more."""
+        with self._understood():
             self._client.capabilities()
         self._wire.hide()
 
@@ -152,18 +160,30 @@ class ImapConnection:
         With LIST-EXTENDED (RFC 5258) a name that only has children is told apart from one that can hold no messages.
         """
         more = ("RETURN", "(CHILDREN)") if "LIST-EXTENDED" in self.capabilities else ()
-        with self._understood():
-            self._wire._simple_command("LIST", '""', imap_names.quoted(mailbox), *more)
-            lines = self._wire.untagged_responses.pop("LIST", [])
-            for attributes, _, name in self._client._proc_folder_list(lines):
-                if imap_names.same(name, mailbox):
-                    return frozenset(attribute.decode("ascii", "replace").lower() for attribute in attributes)
-        return None
+        found = self.listing('""', imap_names.quoted(mailbox), *more)
+        return next((one.attributes for one in found if imap_names.same(one.name, mailbox)), None)
 
-    def create(self, mailbox: str) -> None:
-        """CREATE (RFC 9051 section 6.3.4)."""
+    def listing(self, *words: str | bytes) -> list[Listed]:
+        """LIST with these words (RFC 9051 section 6.3.9)."""
         with self._understood():
-            self._client.create_folder(mailbox)
+            self._wire._simple_command("LIST", *words)
+            return imap_listing.listed(self._wire.untagged_responses.pop("LIST", []))
+
+    def namespaces(self) -> Namespaces:
+        """NAMESPACE (RFC 2342)."""
+        with self._understood():
+            self._wire._simple_command("NAMESPACE")
+            return imap_listing.namespaces(self._wire.untagged_responses.pop("NAMESPACE", []))
+
+    def create(self, mailbox: str, use: str = "") -> None:
+        """CREATE (RFC 9051 section 6.3.4), for a special use if there is one (RFC 6154 section 3)."""
+        with self._understood():
+            self._wire._simple_command("CREATE", imap_names.quoted(mailbox), *([f"(USE ({use}))"] if use else []))
+
+    def add_labels(self, uids: str, labels: bytes) -> None:
+        """UID STORE +X-GM-LABELS (Gmail's X-GM-EXT-1)."""
+        with self._understood():
+            self._wire._simple_command("UID", "STORE", uids, "+X-GM-LABELS", labels)
 
     def subscribe(self, mailbox: str) -> None:
         """SUBSCRIBE (RFC 9051 section 6.3.7)."""
@@ -175,18 +195,36 @@ class ImapConnection:
         with self._understood():
             self._wire._simple_command("NOOP")
 
-    def append(self, mailbox: str, flags: bytes, date: bytes, octets: int, chunks: Iterable[bytes]) -> str:
-        """APPEND; the text behind OK. Whatever goes wrong but a NO before the message closes the connection."""
-        head = (imap_names.quoted(mailbox), flags, date)
+    def begin_append(self, mailbox: str, parts: Iterable[Part]) -> bytes:
+        """APPEND, as far as it goes without its answer; the tag to ask for it. What goes wrong closes the connection.
+
+        Also raises what the parts raise, and CommandRejected for a refusal in the middle of a message.
+        """
         try:
-            return self._wire.append_message(head, octets, chunks)
-        except CommandRejected:
-            raise
+            return self._wire.begin_append(imap_names.quoted(mailbox), parts)
         except BaseException:
             self.close()
             raise
         finally:
             self._wire.untagged_responses.clear()
+
+    def is_answered(self, tag: bytes) -> bool:
+        """Whether the answer to an APPEND has been read."""
+        return self._wire.is_answered(tag)
+
+    def is_refused(self, tag: bytes) -> bool:
+        """Whether the answer that has been read is a refusal."""
+        return self._wire.is_refused(tag)
+
+    def finish_append(self, tag: bytes) -> str:
+        """The answer to an APPEND: the text behind OK."""
+        with self._understood():
+            return self._wire.finish_append(tag)
+
+    def hear_what_came(self) -> None:
+        """Reads what the server has said already, and waits for nothing more."""
+        with self._understood():
+            self._wire.hear_what_came()
 
     def fetch(self, messages: str, items: str, *, by_uid: bool) -> list[Answer]:
         """FETCH or UID FETCH (RFC 9051 section 6.4.5). Servers may add answers, and items, that nobody asked for."""
@@ -200,11 +238,29 @@ class ImapConnection:
             lines = self._wire.untagged_responses.pop("FETCH", [None])
             return list(parse_fetch_response(lines, normalise_times=False, uid_is_key=False).values())
 
+    def quotas(self, mailbox: str) -> list[tuple[str, str, int, int]]:
+        """GETQUOTAROOT (RFC 9208 section 4.2.2): (root, resource in capitals, usage, limit) of each."""
+        with self._understood():
+            self._wire._simple_command("GETQUOTAROOT", imap_names.quoted(mailbox))
+            told = parse_response(self._wire.untagged_responses.pop("QUOTA", []))
+            return [
+                (_text(root), _text(name).upper(), int(used), int(limit))
+                for root, resources in zip(told[::2], told[1::2], strict=True)
+                for name, used, limit in zip(resources[::3], resources[1::3], resources[2::3], strict=True)
+            ]
+
+    def search(self, *criteria: bytes) -> list[int]:
+        """UID SEARCH (RFC 9051 section 6.4.4): UIDs, rising."""
+        with self._understood():
+            self._wire._simple_command("UID", "SEARCH", *criteria)
+            lines = self._wire.untagged_responses.pop("SEARCH", [])
+            return sorted({int(uid) for line in lines if isinstance(line, bytes) for uid in line.split()})
+
     def logout(self, timeout: float) -> None:
-        """LOGOUT and BYE. Never raises."""
+        """LOGOUT. Its answer is not waited for: every append was answered before. Never raises."""
         self._wire.stream.timeout = min(self._wire.stream.timeout, timeout)
         with contextlib.suppress(MailmoveError, imaplib.IMAP4.error, OSError):
-            self._client.logout()
+            self._wire._command("LOGOUT")
         self.close()
 
     def close(self) -> None:
@@ -228,6 +284,11 @@ class ImapConnection:
             raise self._wire.broken(f"answered {self._wire.doing} with something outside IMAP's grammar") from None
         finally:
             self._wire.untagged_responses.clear()
+
+
+def _text(value: object) -> str:
+    """An astring as imapclient's parser gives it: a number where it looks like one."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _argument(text: str) -> str:

@@ -7,20 +7,26 @@ how long it is; of a login nothing but that it took place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from mailmove.model import Transcript
 from mailmove.net import Stream
-from mailmove.targets.imap_wire import Wire
+from mailmove.targets.imap_append import AppendWire, Part
+from mailmove.targets.imap_refusals import LOGINS
 from mailmove.tls import TlsPolicy
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_LOGIN = re.compile(r"(\S+ (?:LOGIN|AUTHENTICATE \S+))( .*)?$")
+"""A command that logs in: what may be told of it, and what may not."""
 
-class TranscribedWire(Wire):
-    """A Wire whose lines go to `transcript`, too."""
+
+class TranscribedWire(AppendWire):
+    """An AppendWire whose lines go to `transcript`, too."""
 
     def __init__(self, stream: Stream, transcript: Transcript) -> None:
         self._transcript = transcript
@@ -48,8 +54,17 @@ class TranscribedWire(Wire):
         super().start_tls(policy, host)
         self._transcript("-", self.stream.protection)
 
-    def append_message(self, head: Sequence[bytes], octets: int, chunks: Iterable[bytes]) -> str:
-        return super().append_message(head, octets, self._counted(chunks))
+    def begin_append(self, mailbox: bytes, parts: Iterable[Part]) -> bytes:
+        prefix: Any = self.tagpre
+        tag = f"{prefix.decode('ascii')}{self.tagnum}"
+        return super().begin_append(mailbox, self._told(f"{tag} APPEND {mailbox.decode('utf-8', 'replace')} ", parts))
+
+    def _told(self, before: str, parts: Iterable[Part]) -> Iterator[Part]:
+        for part in parts:
+            mark = "" if part.sync else "+"
+            self._transcript("C", f"{before}{part.head.decode('ascii', 'replace')} {{{part.octets}{mark}}}")
+            yield replace(part, chunks=self._counted(part.chunks))
+            before = ""
 
     def _counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         octets = 0
@@ -61,9 +76,11 @@ class TranscribedWire(Wire):
             self._transcript("C", f"[{octets} octets of message]")
 
     def _shown(self, line: bytes) -> str:
-        tag, _, command = line.decode("utf-8", "replace").partition(" ")
-        if self.doing == "LOGIN":
-            return f"{tag} LOGIN ***"
-        if self.doing == "AUTHENTICATE" and not command.startswith("AUTHENTICATE "):
-            return "*" if tag == "*" else "***"
-        return f"{tag} {command}"
+        text = line.decode("utf-8", "replace")
+        if self.doing not in LOGINS:
+            return text
+        prefix: Any = self.tagpre
+        command = _LOGIN.match(text) if line.startswith(prefix) else None
+        if command:
+            return command[1] + " ***" * bool(command[2])
+        return text if text == "*" else "***"

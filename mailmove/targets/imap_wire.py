@@ -2,24 +2,21 @@
 
 Strategy: imaplib reads and writes through four methods; replaced, they give it our TLS rules, timeouts by progress and
 interruption (net.py). Three of its hooks are replaced as well, so that a NO, a BAD and a BYE are our errors from the
-start and imaplib's own never get out. What is left of it is the grammar of responses. APPEND is ours: no octet of a
-message is altered, and none is sent where the server could take it for a command.
-Private names of imaplib used here (_command, _get_response, _command_complete, _append_untagged, tagged_commands) are
-the same from CPython 3.11 to 3.14; `file`, a property since 3.14, is not used.
+start and imaplib's own never get out. What is left of it is the grammar of responses. APPEND is in imap_append.py.
+Private names of imaplib used here and there (_command, _new_tag, _get_response, _get_tagged_response, _append_untagged,
+_command_complete, tagged_commands) are the same from CPython 3.11 to 3.14; `file`, a property since 3.14, is not used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import imaplib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mailmove.errors import (
     CommandRejected,
     ConnectionLost,
     HostUnreachable,
-    LocalProtocolError,
     ProtocolError,
     TimedOut,
 )
@@ -111,6 +108,14 @@ class Wire(imaplib.IMAP4):
 
     # ---- imaplib's reading of responses
 
+    def _get_capabilities(self) -> None:
+        """Those that came with the greeting (RFC 9051 section 7.1) save a round trip; else they are asked for."""
+        told: list[Any] = self.untagged_responses.pop("CAPABILITY", [])
+        if told and self.doing == GREETING:
+            self.capabilities = tuple(self.words(told[-1]).upper().split())
+        else:
+            super()._get_capabilities()  # type: ignore[misc]
+
     def _command(self, name: str, *args: Any) -> bytes:
         self.doing = f"{name} {args[0]}" if name == "UID" else name
         tag: bytes = super()._command(name, *args)  # type: ignore[misc]
@@ -184,66 +189,3 @@ class Wire(imaplib.IMAP4):
         self.stream.start_tls(policy, host)
         self.untagged_responses.clear()
         self._get_capabilities()
-
-    # ---- APPEND (RFC 9051 section 6.3.12)
-
-    def append_message(self, head: Sequence[bytes], octets: int, chunks: Iterable[bytes]) -> str:
-        """APPEND with a synchronising literal; the text behind OK.
-
-        The literal is completed only if `chunks` ends by itself with exactly `octets` octets: its last chunk is held
-        back until then. Raises CommandRejected, and LocalProtocolError for another number; then the connection is
-        closed, as it is after a refusal in the middle of the literal, where nobody knows what the server would take
-        the rest for.
-        """
-        tag = self._command("APPEND", *head, b"{%d}" % octets)
-        while self._get_response() is not None:
-            self._refused_before(tag)
-        for piece in _whole(chunks, octets):
-            self._send_piece(tag, memoryview(piece))
-        _, data = self._command_complete("APPEND", tag)
-        return self.words(data[-1])
-
-    def _refused_before(self, tag: bytes) -> None:
-        """A tagged answer where "+" should be. After a NO the session goes on: no octet of the literal was sent."""
-        if self.tagged_commands[tag]:
-            self._command_complete("APPEND", tag)
-            raise self.broken("answered APPEND with OK before it had the message")
-
-    def _send_piece(self, tag: bytes, piece: memoryview) -> None:
-        """Sends while it listens: an answer that comes before the message is whole ends it."""
-        while piece:
-            self._answered_early(tag)
-            try:
-                piece = piece[self._exchange(piece) :]
-            except TimedOut:
-                raise
-            except ConnectionLost:
-                self._hear_out()
-                self._answered_early(tag)
-                raise
-
-    def _hear_out(self) -> None:
-        """What the server said before it hung up, which tells why."""
-        with contextlib.suppress(ConnectionLost):
-            while data := self.stream.read():
-                self._input += data
-
-    def _answered_early(self, tag: bytes) -> None:
-        while b"\n" in self._input:
-            self._get_response()
-            if self.tagged_commands[tag]:
-                self.shutdown()
-                self._refused_before(tag)
-
-
-def _whole(chunks: Iterable[bytes], octets: int) -> Iterator[bytes]:
-    """The chunks and a line end, each chunk late: the last is not given away before it is known to be the last."""
-    total, held = 0, b""
-    for chunk in filter(None, chunks):
-        yield held
-        total, held = total + len(chunk), chunk
-        if total > octets:
-            break
-    if total != octets:
-        raise LocalProtocolError(f"A message of {octets} octets was announced, but {total} came; it was not sent.")
-    yield held + CRLF

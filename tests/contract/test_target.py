@@ -13,9 +13,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mailmove.errors import ArchiveDamaged, ConnectionLost, LocalProtocolError, MailboxRefused
-from mailmove.targets import Outgoing, Receipt, Target, imap_reading
-from mailmove.targets.imap import ImapEndpoint, open_imap
+from mailmove.errors import (
+    ArchiveDamaged,
+    ConfigurationError,
+    ConnectionLost,
+    LocalProtocolError,
+    MailboxRefused,
+    MessageRejected,
+)
+from mailmove.targets import Outgoing, Receipt, Sent, Target, imap_reading
+from mailmove.targets.imap import open_imap
+from mailmove.targets.imap_login import ImapEndpoint
 from tests.conftest import unavailable
 from tests.servers import pymap as pymap_server
 from tests.servers.dovecot import Dovecot
@@ -29,11 +37,12 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Server:
-    """Where an account is. `mailbox` is nobody else's, and not there yet."""
+    """Where an account is. `mailbox` is nobody else's, and not there yet. `refuses`: names it will not have."""
 
     port: int
     user: str
     mailbox: str
+    refuses: frozenset[str] = frozenset()
     sessions: list[Target] = field(default_factory=list)
 
     def open(self) -> Target:
@@ -65,13 +74,18 @@ SERVERS: dict[str, Callable[[pytest.FixtureRequest], tuple[int, str]]] = {
         request.getfixturevalue("plain_dovecot").ports["imap"],
         request.getfixturevalue("user"),
     ),
+    "cyrus": lambda request: (request.getfixturevalue("cyrus").ports["imap"], request.getfixturevalue("user")),
     "pymap": lambda request: (request.getfixturevalue("pymap").port, pymap_server.USER),
 }
+
+REFUSED_NAMES = {"cyrus": frozenset({'a"b', "{5+}", "back\\slash", "100%*"})}
+"""Of those below. Cyrus has a list of characters that names may be made of."""
 
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    server = Server(*SERVERS[request.param](request), f"Contract-{next(_numbers)}")
+    refuses = REFUSED_NAMES.get(request.param, frozenset())
+    server = Server(*SERVERS[request.param](request), f"Contract-{next(_numbers)}", refuses)
     yield server
     for session in server.sessions:
         session.close()
@@ -113,6 +127,30 @@ def test_a_mailbox_that_is_not_there_has_no_status_until_it_is_made(server: Serv
         assert server.mailbox in referee.subscribed()
 
 
+@pytest.mark.parametrize("wanted", ["{}", "{}/Below/Deep", "INBOX", "\\Archive", "\\Archive/{}", "Entwürfe {}"])
+def test_a_place_is_a_name_that_every_method_takes_and_the_same_in_each_session(server: Server, wanted: str) -> None:
+    wanted = wanted.format(server.mailbox)
+    with server.referee() as referee:
+        before = referee.mailboxes()
+        session = server.open()
+        name = session.place(wanted)
+        assert referee.mailboxes() == before
+    if session.status(name) is None:
+        session.create(name)
+    there = session.select(name).messages
+    session.append(outgoing(letter()))
+    other = server.open()
+    assert other.place(wanted) == name
+    assert other.select(other.place(wanted), read_only=True).messages == there + 1
+
+
+def test_labels_are_refused_where_there_are_none(target: Target) -> None:
+    receipt = target.append(outgoing(letter()))
+    with pytest.raises(ConfigurationError, match="--label needs Gmail"):
+        target.label([receipt.uid], ["Old"])
+    assert target.body(receipt.uid) == letter()
+
+
 def test_a_mailbox_that_is_not_there_cannot_be_selected_and_the_session_goes_on(server: Server) -> None:
     session = server.open()
     session.select("INBOX")
@@ -130,17 +168,21 @@ def test_a_mailbox_that_is_not_there_cannot_be_selected_and_the_session_goes_on(
 )
 def test_a_name_is_a_name_whatever_is_in_it(server: Server, name: str) -> None:
     session = server.open()
-    name = f"{server.mailbox} {name}"
+    whole_name = f"{server.mailbox} {name}"
     with server.referee() as referee:
         before = referee.mailboxes()
-    assert session.status(name) is None
-    session.create(name)
-    assert session.select(name) == session.status(name)
-    receipt = session.append(outgoing(letter()))
-    assert session.body(receipt.uid) == letter()
+    assert session.status(whole_name) is None
+    if name in server.refuses:
+        with pytest.raises(MailboxRefused, match="Invalid mailbox name"):
+            session.create(whole_name)
+    else:
+        session.create(whole_name)
+        assert session.select(whole_name) == session.status(whole_name)
+        receipt = session.append(outgoing(letter()))
+        assert session.body(receipt.uid) == letter()
     session.quit()
     with server.referee() as referee:
-        assert len(referee.mailboxes() - before) == 1
+        assert len(referee.mailboxes() - before) == (name not in server.refuses)
 
 
 def test_read_only_changes_nothing_and_shows_the_same(server: Server, target: Target) -> None:
@@ -231,6 +273,87 @@ def test_commands_in_a_message_stay_text(server: Server, target: Target) -> None
     with server.referee() as referee:
         assert [one.octets for one in referee.stored(server.mailbox)] == [data, letter()]
         assert "PWNED" not in referee.mailboxes()
+
+
+# ---- many under way
+
+
+def reaped(target: Target) -> list[Sent]:
+    told: list[Sent] = []
+    while some := target.reap():
+        told += some
+    return told
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 7, (7,), (3, 1, 3)], ids=["one by one", "together", "in groups"])
+def test_what_was_sent_ahead_is_there_once_in_order_and_each_has_its_receipt(
+    server: Server, target: Target, sizes: tuple[int, ...]
+) -> None:
+    octets = [letter(number, number) for number in range(sum(sizes))]
+    messages = [outgoing(one, seen=number % 3 == 0) for number, one in enumerate(octets)]
+    rest = iter(messages)
+    for size in sizes:
+        target.send(list(itertools.islice(rest, size)))
+    told = reaped(target)
+    assert [sent.message for sent in told] == messages
+    assert [sent.refusal for sent in told] == [None] * len(messages)
+    with server.referee() as referee:
+        stored = referee.stored(server.mailbox)
+    assert [one.octets for one in stored] == octets
+    assert [one.seen for one in stored] == [message.seen for message in messages]
+    receipts = [sent.receipt.uid for sent in told if sent.receipt and sent.receipt.uid]
+    assert receipts == ([one.uid for one in stored] if target.manner.tells_uids else [])
+    assert target.reap() == [] and target.moment().messages == len(messages)
+
+
+def test_many_more_than_the_buffers_hold_do_not_block(server: Server, target: Target) -> None:
+    """Octets for several seconds on the way, and answers nobody has read yet."""
+    sizes = [70_000, 10, 3_000_000, 1, 200_000] * 3
+    octets = [b"Subject: %d\r\n\r\n" % number + b"x" * size + b"\r\n" for number, size in enumerate(sizes)]
+    for one in octets:
+        target.send([Outgoing(len(one), MOMENT, False, lambda one=one: iter([one]))])  # type: ignore[misc]
+    assert all(sent.receipt for sent in reaped(target))
+    with server.referee() as referee:
+        assert [one.octets for one in referee.stored(server.mailbox)] == octets
+
+
+@pytest.mark.parametrize(("chunks", "error"), BROKEN)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_of_many_that_is_not_what_was_announced_never_arrives(
+    server: Server, target: Target, chunks: Callable[[bytes], Iterator[bytes]], error: type[Exception], place: int
+) -> None:
+    data = letter(lines=30)
+    target.append(outgoing(letter(7)))
+    messages = [outgoing(letter(8)), outgoing(letter(9))]
+    messages.insert(place, Outgoing(len(data), MOMENT, False, lambda: chunks(data)))
+    with pytest.raises(error):
+        target.send(messages)
+    target.reap(wait=False)
+    with pytest.raises(ConnectionLost):
+        target.moment()
+    with server.referee() as referee:
+        stored = [one.octets for one in referee.stored(server.mailbox)]
+        assert stored[0] == letter(7) and set(stored[1:]) <= {letter(8), letter(9)}
+        assert "PWNED" not in referee.mailboxes()
+
+
+@pytest.mark.parametrize("server", ["cyrus"], indirect=True)
+@pytest.mark.parametrize("heard", [False, True], ids=["waited for", "answered before"])
+def test_of_what_was_sent_together_only_the_message_at_fault_stays_out(
+    server: Server, target: Target, heard: bool
+) -> None:
+    """Also when the refusal of all of them was read before anybody waited for it."""
+    messages = [outgoing(letter(1)), outgoing(b"Subject: NUL\r\n\r\n\0\r\n"), outgoing(letter(3))]
+    target.send(messages)
+    if heard:
+        target.moment()
+    told = {sent.message: sent for sent in [*target.reap(wait=not heard), *reaped(target)]}
+    assert set(told) == set(messages)
+    refusal = told[messages[1]].refusal
+    assert isinstance(refusal, MessageRejected) and refusal.cause == "nul"
+    assert told[messages[0]].receipt and told[messages[2]].receipt
+    with server.referee() as referee:
+        assert [one.octets for one in referee.stored(server.mailbox)] == [letter(1), letter(3)]
 
 
 # ---- finding
@@ -336,6 +459,30 @@ def test_what_is_not_there_is_none(server: Server, target: Target) -> None:
     assert (target.headers(uid), target.body(uid)) == (None, None)
 
 
+def test_many_are_shown_at_once_each_its_own_and_none_that_was_not_asked_for(
+    server: Server, target: Target, receipts: list[Receipt]
+) -> None:
+    uids = [receipt.uid for receipt in receipts]
+    with server.referee() as referee:
+        referee.expunge(server.mailbox, uids[4])
+    target.moment()  # until then the session may show it
+    asked = [uids[8], *uids[1:6], uids[8] + 7]
+    there = {uids[number]: letter(number, number) for number in (1, 2, 3, 5, 8)}
+    assert target.bodies_of(asked) == there
+    assert target.headers_of(asked) == {uid: octets.partition(b"line")[0] for uid, octets in there.items()}
+    assert (target.bodies_of([]), target.headers_of([])) == ({}, {})
+    with server.referee() as referee:
+        assert not any(one.seen for one in referee.stored(server.mailbox))
+
+
+def test_found_tells_the_date_a_message_was_given_if_asked(target: Target) -> None:
+    for moment in (MOMENT, datetime(2024, 2, 29, 23, 30, tzinfo=UTC)):
+        target.append(outgoing(letter(), moment=moment))
+    assert {found.internal_date for found in target.found(1)} == {None}
+    dates = [found.internal_date for found in target.found(1, dates=True, message_ids=True)]
+    assert dates == [MOMENT, datetime(2024, 2, 29, 23, 30, tzinfo=UTC)]
+
+
 def test_a_moment_sees_other_sessions_at_work(server: Server, target: Target) -> None:
     before = target.moment()
     with server.referee() as referee:
@@ -349,6 +496,35 @@ def test_the_largest_message_is_a_number_or_unknown(target: Target) -> None:
     limit = target.append_limit()
     assert limit is None or limit > 0
     assert target.merges_message_ids is False
+
+
+# ---- facts
+
+
+def test_sizes_are_those_that_are_found(server: Server, target: Target) -> None:
+    uids = [target.append(outgoing(letter(number, number))).uid for number in (1, 2, 3)]
+    with server.referee() as referee:
+        referee.expunge(server.mailbox, uids[1])
+    target.moment()
+    assert target.sizes([*uids, uids[-1] + 1]) == {found.uid: found.octets for found in target.found(1)}
+    assert set(target.sizes(uids)) == {uids[0], uids[2]} and target.sizes([]) == {}
+
+
+def test_asking_for_facts_changes_nothing_and_selects_nothing(server: Server, target: Target) -> None:
+    target.append(outgoing(letter()))
+    before = target.moment()
+    quota, traits = target.quota(server.mailbox), target.traits()
+    assert quota is None or 0 <= quota.left <= quota.limit
+    assert traits.uidplus is target.manner.tells_uids and not traits.gmail
+    assert 0 < target.round_trip() < 10
+    assert target.moment() == before
+
+
+def test_who_merges_nothing_has_nothing_to_tell_of_elsewhere(target: Target) -> None:
+    target.append(outgoing(letter(1)))
+    before = target.moment()
+    assert target.elsewhere(["<1@contract.example>"]) == {} and target.elsewhere([]) == {}
+    assert target.moment() == before
 
 
 # ---- the end

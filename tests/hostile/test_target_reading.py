@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from mailmove.errors import (
@@ -42,11 +44,49 @@ def test_answers_nobody_asked_for_are_passed_over(selected: Selected) -> None:
     assert [(found.uid, found.octets) for found in target.found(1)] == [(10, 100), (20, 200), (30, 1)]
 
 
+def test_numbers_that_no_message_can_have_are_passed_over(selected: Selected) -> None:
+    fetch = (
+        b"* 1 FETCH (UID 10 RFC822.SIZE 9999999999999999999999)\r\n* 2 FETCH (UID 9999999999 RFC822.SIZE 5)\r\n"
+        b"* 3 FETCH (UID 4294967295 RFC822.SIZE 9223372036854775807)\r\n{tag} OK done\r\n"
+    )
+    _, target = selected(uids=[10, 20, 30], replies={"FETCH": fetch})
+    assert [(found.uid, found.octets) for found in target.found(1)] == [(4294967295, 9223372036854775807)]
+
+
 def test_the_body_of_another_message_is_not_the_one_asked_for(selected: Selected) -> None:
     reply = b"* 1 FETCH (UID 11 BODY[] {3}\r\nabc)\r\n{tag} OK done\r\n"
     _, target = selected(uids=[10, 11], replies={"UID FETCH": reply})
     assert target.body(10) is None
     assert target.body(11) == b"abc"
+
+
+def test_of_many_only_those_asked_for_count_and_an_answer_without_them_leaves_them_out(selected: Selected) -> None:
+    reply = b"* 3 FETCH (UID 12 BODY[HEADER] {3}\r\nc\r\n)\r\n* 1 FETCH (UID 10 FLAGS ())\r\n"
+    reply += b"* 2 FETCH (BODY[HEADER] {3}\r\nb\r\n UID 11)\r\n* 4 FETCH (UID 99 BODY[HEADER] {3}\r\nx\r\n)\r\n"
+    reply += b"{tag} OK done\r\n"
+    peer, target = selected(uids=[10, 11, 12], replies={"UID FETCH": reply})
+    assert target.headers_of([12, 10, 11, 17]) == {11: b"b\r\n", 12: b"c\r\n"}
+    assert "UID FETCH 10:12,17 (" in peer.commands[-1]
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [
+        (b'" 1-Feb-2003 04:05:06 +0200"', datetime(2003, 2, 1, 2, 5, 6, tzinfo=UTC)),
+        (b'"yesterday"', None),
+        (b"NIL", None),
+        (b"(1 2)", None),
+        (b'"32-Foo-2003 99:99:99 +9999"', None),
+    ],
+)
+def test_a_date_is_a_moment_or_unknown(selected: Selected, date: bytes, expected: datetime | None) -> None:
+    reply = b"* 1 FETCH (UID 10 RFC822.SIZE 5 INTERNALDATE " + date + b")\r\n{tag} OK done\r\n"
+    _, target = selected(uids=[10], replies={"FETCH": reply})
+    try:
+        dates = [found.internal_date for found in target.found(1, dates=True)]
+    except ProtocolError:
+        dates = [None]
+    assert dates == [expected]
 
 
 @pytest.mark.parametrize(

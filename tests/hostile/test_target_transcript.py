@@ -11,7 +11,8 @@ import pytest
 
 from mailmove.errors import AuthenticationRejected
 from mailmove.targets import Outgoing
-from mailmove.targets.imap import ImapEndpoint, ImapTarget, open_imap
+from mailmove.targets.imap import ImapTarget, open_imap
+from mailmove.targets.imap_login import ImapEndpoint
 from tests.hostile.imap_peer import ImapPeer, ImapQuirks, Peers
 from tests.support.client import HOST, PASSWORD
 

@@ -193,7 +193,7 @@ def test_what_the_source_refuses_does_not_keep_the_rest(plain_dovecot: Dovecot, 
 def test_of_two_troubles_the_graver_one_is_the_exit_code(plain_dovecot: Dovecot, user: str, archive_dir: Path) -> None:
     with Peer(LETTERS, Quirks(rules=[refuse("RETR 2", "-ERR [SYS/PERM] damaged")])) as peer:
         ports = (peer.port, plain_dovecot.ports["imap"])
-        result = mailmove(*words(*ports, user, archive_dir, "--mailbox", "no//name"))
+        result = mailmove(*words(*ports, user, archive_dir, "--mailbox", "too-long" * 40))
     pull, replayed = halves(result)
     assert (result.code, result.json()["outcome"]) == (78, "failed"), result
     assert (pull["outcome"], pull["stored"], replayed["outcome"]) == ("partial", 2, "failed")

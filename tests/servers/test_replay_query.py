@@ -141,7 +141,7 @@ def test_a_connection_that_breaks_doubles_nothing_and_widens_nothing(
     wanted, others = letters("pear", 30), mails.small(30, seed=77)
     fill(archive_dir, [message for pair in zip(wanted, others, strict=True) for message in pair])
     with Proxy(dovecot.ports["imaps"]) as proxy:
-        proxy.at_up(6_000, reset)
+        proxy.at_up(4_000, reset)
         result = replay(dovecot, user, archive_dir, "--query", "pear", port=proxy.port)
     assert (result.code, result.json()["sessions"], result.json()["selected"]) == (0, 2, 30), result
     assert_adds_up(result.json())

@@ -126,7 +126,7 @@ def test_starttls_comes_before_the_login(open_at: Opener, dovecot: Dovecot, user
         open_at(proxy.port, user, ca=dovecot.certificates.ca).quit()
         proxy.wait()
         commands = proxy.sessions[0].commands
-    assert commands[1].endswith(" STARTTLS") and not any("LOGIN" in command for command in commands)
+    assert commands[0].endswith(" STARTTLS") and not any("LOGIN" in command for command in commands)
 
 
 @pytest.mark.parametrize("scheme", ["imaps", "imap"])
@@ -150,7 +150,7 @@ def test_plaintext_only_with_the_flag_and_no_password_before(
         with pytest.raises(PlaintextRefused, match="STARTTLS"):
             open_at(proxy.port, user, plaintext=False)
         proxy.wait()
-        assert [command.split()[1] for command in proxy.sessions[0].commands] == ["CAPABILITY"]
+        assert proxy.sessions[0].commands == [], "what the server can do is in its greeting"
     open_at(plain_dovecot.ports["imap"], user).quit()
 
 

@@ -150,6 +150,27 @@ def test_the_rewriting_comes_before_the_likeness() -> None:
         assert found([LF_ONE], there) == [CRLF_ONE]
 
 
+GRUESSE, GROESSE, ALTERED = (b"Subject: Gr%bsse\r\n\r\n\xc3\xbc\r\n" % o for o in (b"\xc3\xbc", b"\xc3\xb6", b"XX"))
+
+
+def test_a_message_whose_8_bit_header_was_altered_is_found() -> None:
+    assert found([GRUESSE], [CRLF_ONE, ALTERED]) == [ALTERED]
+    assert found([GRUESSE, GRUESSE], [ALTERED]) == [ALTERED, None]
+    assert found([GRUESSE.replace(b"\r\n", b"\n")], [ALTERED]) == [ALTERED]
+
+
+def test_the_exact_octets_come_before_an_altered_header() -> None:
+    for wanted in ([GRUESSE, ALTERED], [ALTERED, GRUESSE]):
+        assert found(wanted, [ALTERED])[wanted.index(ALTERED)] == ALTERED
+        assert Counter(found(wanted, [ALTERED, GRUESSE])) == Counter([ALTERED, GRUESSE])
+
+
+def test_what_is_there_with_an_8_bit_header_is_no_message_without() -> None:
+    """A server alters headers in one way only, and never makes two 8-bit headers of one."""
+    assert found([ALTERED], [GRUESSE]) == [None]
+    assert found([GRUESSE], [GROESSE]) == [None]
+
+
 def test_a_likeness_alone_is_unsure() -> None:
     assert matched([CRLF_ONE], [b"Subject: other\r\n\r\n", ADDED + CRLF_ONE]) == [Claim(2, certain=False)]
     assert matched([CRLF_ONE], [b"Subject: other\r\n\r\nbody\r\n"]) == [Claim()]

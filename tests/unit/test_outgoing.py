@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mailmove.archive.deliveries import Selected
 from mailmove.archive.layout import Layout
 from mailmove.errors import ArchiveDamaged, UsageError
-from mailmove.jobs.outgoing import EPOCH, SeenPolicy, clamped, outgoing
+from mailmove.jobs.outgoing import EPOCH, IN_MEMORY, Copy, Letter, SeenPolicy, clamped
 from mailmove.model import DateOrigin, Digest, InternalDate
 from mailmove.targets import Outgoing
 from mailmove.targets.imap_names import date_time
@@ -100,15 +100,21 @@ def test_no_policy_makes_it_fail_otherwise(policy: str) -> None:
 
 # ---- The octets
 
-LARGE = b"Subject: x\r\n\r\n" + b"0123456789abcdef\r\n" * 50_000
+LARGE = b"Subject: x\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
+assert len(LARGE) > IN_MEMORY
 
 
 def going_out(root: Path, octets: bytes, date: datetime = NOW, seen: str = "all") -> tuple[Outgoing, list[int]]:
     """The message as it goes out, and where the pieces that are on their way are counted."""
+    copy, sent = copied(root, octets, date, seen)
+    return copy.outgoing, sent
+
+
+def copied(root: Path, octets: bytes, date: datetime = NOW, seen: str = "all") -> tuple[Copy, list[int]]:
     sent: list[int] = []
     when = InternalDate(date, DateOrigin.DATE)
     message = Selected(1, Digest(archives.digest(octets)), len(octets), when, False, 1, 0, 0, 0, 0)
-    return outgoing(Layout(root, root), message, SeenPolicy.parse(seen), NOW, sent.append), sent
+    return Copy(Layout(root, root), Letter(message), SeenPolicy.parse(seen), NOW, sent.append), sent
 
 
 @pytest.mark.parametrize("octets", [b"x", b"Subject: \xff\0\n\r\r\n", LARGE], ids=["one", "odd", "large"])
@@ -132,6 +138,7 @@ def test_what_is_on_its_way_is_told_after_it_was_taken(archive_dir: Path) -> Non
 
 def test_the_flag_goes_by_the_date_that_is_sent(archive_dir: Path) -> None:
     future, old = datetime(9999, 1, 1, tzinfo=UTC), datetime(999, 1, 1, tzinfo=UTC)
+    fill(archive_dir, [b"x"])
     assert going_out(archive_dir, b"x", future, "older-than=0")[0].seen is True
     assert going_out(archive_dir, b"x", future)[0].internal_date == NOW
     message, _ = going_out(archive_dir, b"x", old, "older-than=14")
@@ -147,6 +154,24 @@ def test_a_damaged_message_never_comes_out_whole(archive_dir: Path, harm: object
     with pytest.raises(ArchiveDamaged):
         take(taken, message.chunks())
     assert len(taken) < len(LARGE)
+
+
+@pytest.mark.parametrize("octets", [b"x", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("harm", [Path.unlink, alter], ids=["missing", "altered"])
+def test_what_is_damaged_already_is_not_announced(archive_dir: Path, harm: object, octets: bytes) -> None:
+    fill(archive_dir, [octets])
+    harm(Layout(archive_dir, archive_dir).message(Digest(archives.digest(octets))))  # type: ignore[operator]
+    with pytest.raises(ArchiveDamaged):
+        copied(archive_dir, octets)
+
+
+@pytest.mark.parametrize("octets", [b"x", LARGE], ids=["small", "large"])
+def test_a_copy_knows_whether_its_octets_were_asked_for(archive_dir: Path, octets: bytes) -> None:
+    fill(archive_dir, [octets])
+    copy, _ = copied(archive_dir, octets)
+    assert not copy.begun
+    next(iter(copy.outgoing.chunks()))
+    assert copy.begun
 
 
 def take(taken: bytearray, chunks: Iterator[bytes]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mailmove.archive import Archive
-from mailmove.archive.deliveries import PAGE, Delivered
+from mailmove.archive.deliveries import PAGE, Delivered, Repaired
 from mailmove.errors import UsageError
 from mailmove.jobs import Context
 from mailmove.jobs.journal import Journal
@@ -36,6 +36,7 @@ from tests.unit.archive.making import (
 
 MAILS = some(8, seed=1)
 DIGESTS = [Digest(mail.digest) for mail in MAILS]
+MENDED = Repaired(("nul", "long-lines"), DIGESTS[7])
 STATES = ("intended", "delivered", "parked", "uncertain", "skipped")
 
 
@@ -132,6 +133,33 @@ def test_a_receipt_moves_with_a_mailbox_that_was_made_anew(archive_dir: Path) ->
     assert_counters(archive_dir)
 
 
+def test_how_a_message_was_altered_stays_with_it_and_stands_in_the_log(archive_dir: Path) -> None:
+    store(archive_dir, MAILS)
+    with replaying(archive_dir) as journal:
+        number = journal.intend(7, 1, DIGESTS[:4], (), dict.fromkeys(DIGESTS[:3], MENDED))
+        assert [row.repaired for row in journal.deliveries.open()] == [MENDED, MENDED, MENDED, None]
+        journal.write(
+            [
+                journal.delivered(DIGESTS[0], Receipt(7, 1), "append", intend=number, repaired=MENDED),
+                journal.parked(DIGESTS[1], "header", "", intend=number),
+                journal.parked(DIGESTS[2], "size", "", intend=number),
+                journal.delivered(DIGESTS[3], Receipt(7, 2), "append", intend=number),
+            ]
+        )
+        assert [receipt.repaired for receipt in journal.deliveries.receipts(7)] == [MENDED, None]
+        assert journal.deliveries.refusal(DIGESTS[1]) == ("header", MENDED.repairs)
+        assert journal.deliveries.refusal(DIGESTS[0]) == journal.deliveries.refusal(DIGESTS[3]) == ("", ())
+        (old,) = [one for one in journal.deliveries.stale_receipts(8) if one.repaired]
+        journal.write([journal.renewed(old, Receipt(8, 5))])
+        journal.write([journal.delivered(DIGESTS[2], Receipt(8, 6), "present", was="parked")])
+        assert [receipt.repaired for receipt in journal.deliveries.receipts(8)] == [MENDED, None]
+    said = (archive_dir / "log" / "00000001.jsonl").read_text()
+    whole = f'"digest":"{DIGESTS[0]}","uidvalidity":7,"uid":1,"by":"append"'
+    (line,) = [one for one in said.splitlines() if whole in one]
+    assert f'"repairs":["nul","long-lines"],"sent_digest":"{MENDED.digest}"' in line
+    assert_rebuilds(archive_dir)
+
+
 def test_of_twins_the_one_that_is_missing_is_forgotten(archive_dir: Path) -> None:
     store(archive_dir, MAILS)
     with replaying(archive_dir) as journal:
@@ -188,8 +216,11 @@ def eventful(root: Path) -> None:
         old = journal.deliveries.stale_receipts(8)
         journal.write([journal.renewed(old[0], Receipt(8, 1)), *map(journal.missing, old[1:])])
         again = [journal.withdrawn(DIGESTS[1], "parked", "tried-again")]
-        second = journal.intend(8, 2, [DIGESTS[1], DIGESTS[3]], again)
-        journal.write([journal.delivered(DIGESTS[1], Receipt(8, 2), "append", intend=second)])
+        second = journal.intend(8, 2, [DIGESTS[1], DIGESTS[3]], again, {DIGESTS[1]: MENDED})
+        done = journal.delivered(DIGESTS[1], Receipt(8, 2), "append", intend=second, repaired=MENDED)
+        journal.write([done, journal.parked(DIGESTS[3], "nul", "", intend=second)])
+        third = [journal.withdrawn(DIGESTS[3], "parked", "tried-again")]
+        journal.intend(8, 3, [DIGESTS[3]], third, {DIGESTS[3]: MENDED})
     run_skip(SkipJob(root, DIGESTS[2][:12], "as good as there", target=TARGET), Context())
     with replaying(root, mailbox="Büro") as journal:
         journal.intend(3, 1, [DIGESTS[0], DIGESTS[0]])
@@ -236,7 +267,8 @@ def test_any_history_is_rebuilt_equal(archive_dir: Path, seed: int) -> None:
 def a_window(journal: Journal, rng: random.Random) -> None:
     """Some messages, twins among them, are announced; some of them are settled, in any order and any way."""
     digests = rng.choices(DIGESTS, k=rng.randint(1, 9))
-    number = journal.intend(rng.randint(7, 8), rng.randint(1, 99), digests)
+    repaired = {digest: MENDED for digest in digests if rng.random() < 0.3}
+    number = journal.intend(rng.randint(7, 8), rng.randint(1, 99), digests, (), repaired)
     settled = rng.sample(digests, rng.randint(0, len(digests)))
     journal.write([an_end(journal, rng, digest, number) for digest in settled])
     for old in rng.sample(found := list(journal.deliveries.receipts(7)), len(found) // 3):
