@@ -2,13 +2,13 @@
 
     python -m tests.bench.pull [--only plain,rtt100] [--messages N] [--rtt SECONDS] [--tls] [--rounds 3] [--folder DIR]
 
-Strategy: all pull the same maildrop from one Dovecot through the same delay line (also at RTT 0; with `--no-line` over
-the bare loopback there), in turn, each into an empty folder on the same disk; the best round of each counts, since the
-machine does other things too. fetchmail and getmail6 take so long that they pull a smaller maildrop of the same kind, once, and are
-compared by messages a second. What a program that is started costs is part of its time. Prints ratios beside the
-goals, and never judges; a program that is not installed is left out, with a word. `--messages`, `--rtt` and `--tls`
-make a case of their own; `--fresh` (as root) is for disks on which much was deleted (see tests/bench/archive.py), and
-with `--folder` on a tmpfs for disks that are not always equally fast.
+Strategy: all pull the same maildrop from one Dovecot through the same delay line (also at RTT 0; with `--no-line`
+over the bare loopback there), in turn, each into an empty folder on the same disk; the best round of each counts,
+since the machine does other things too. fetchmail and getmail6 take so long that they pull a smaller maildrop of the
+same kind, once, and are compared by messages a second. What a program that is started costs is part of its time.
+Prints ratios beside the goals, and never judges; a program that is not installed is left out, with a word.
+`--messages`, `--rtt` and `--tls` make a case of their own; `--fresh` (as root) is for disks on which much was deleted
+(see tests/bench/archive.py), and with `--folder` on a tmpfs for disks that are not always equally fast.
 """
 
 from __future__ import annotations
