@@ -33,6 +33,9 @@ from tests.unit.archive.delivering import replaying
 GONE = "imaps://me@new.example"
 """A target nobody asks."""
 
+TOO_LONG = "name" * 75
+"""A mailbox that Dovecot will not make."""
+
 
 @pytest.fixture
 def filled(archive_dir: Path) -> Iterator[Path]:
@@ -114,6 +117,10 @@ def test_a_line_break_in_the_url(filled: Path, target: str) -> None:
         (("--seen", "older-than=-1"), "older-than=DAYS"),
         (("--maildrop", "you@else.example"), f"it holds {MAILDROP}"),
         (("--progress", "loud"), "auto or json"),
+        (("--repair", "nul"), "--retry-parked"),
+        (("--repair", "everything"), "bare-newlines, nul, 8bit-headers, long-lines"),
+        (("--daily-limit", "lots"), "like 450MB"),
+        (("--daily-limit", "0MB"), "let nothing through"),
     ],
 )
 def test_an_option_that_means_nothing(filled: Path, closed_port: int, options: tuple[str, str], said: str) -> None:
@@ -235,10 +242,12 @@ def test_a_wrong_password_at_a_real_server(filled: Path, dovecot: Dovecot, user:
 
 # ---- The mailbox
 
+NO, NONE = b"{tag} NO no\r\n", b"{tag} NO [NONEXISTENT] none\r\n"
+
 
 def test_a_mailbox_the_server_will_not_make(filled: Path, dovecot: Dovecot, user: str) -> None:
-    result = replay(dovecot, user, filled, "--mailbox", "no//name")
-    refused(result, CONFIGURATION, "no//name", result.json()["error"]["server_text"])
+    result = replay(dovecot, user, filled, "--mailbox", TOO_LONG)
+    refused(result, CONFIGURATION, TOO_LONG, result.json()["error"]["server_text"])
     with Referee(dovecot.ports["imap"], user) as referee:
         assert referee.mailboxes() <= {"INBOX"}
 
@@ -246,8 +255,8 @@ def test_a_mailbox_the_server_will_not_make(filled: Path, dovecot: Dovecot, user
 @pytest.mark.parametrize(
     ("replies", "said"),
     [
-        ({"STATUS": b"{tag} NO [NONEXISTENT] none\r\n", "CREATE": b"{tag} NO [NOPERM] not yours\r\n"}, "not yours"),
-        ({"STATUS": b"{tag} NO no\r\n", "LIST": b'* LIST (\\Noselect) "/" "INBOX"\r\n{tag} OK done\r\n'}, "'no'"),
+        ({"SELECT": NONE, "STATUS": NONE, "CREATE": b"{tag} NO [NOPERM] not yours\r\n"}, "not yours"),
+        ({"SELECT": NO, "STATUS": NO, "LIST": b'* LIST (\\Noselect) "/" "INBOX"\r\n{tag} OK done\r\n'}, "'no'"),
         ({"SELECT": b"{tag} NO [CANNOT] it is a folder of folders\r\n"}, "folder of folders"),
         ({"SELECT": b"* OK [UIDVALIDITY 7] v\r\n* OK [UIDNEXT 1] n\r\n{tag} OK [READ-ONLY] look\r\n"}, "reading only"),
     ],

