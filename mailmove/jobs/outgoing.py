@@ -79,23 +79,23 @@ class Copy:
         now: datetime,
         sent: Callable[[int], None],
         mended: Mended | None = None,
+        octets: bytes | None = None,
     ) -> None:
-        """Reads a message that is not large, so that it is proven once; `mended` goes out in place of it.
-
-        Raises ArchiveDamaged.
+        """`octets`: the message, if it was read before; else one that is not large is read now, so that it is proven
+        once. `mended` goes out in place of it. Raises ArchiveDamaged.
         """
         message = letter.message
         self._layout, self._sent = layout, sent
         self.repaired = mended.how if mended else None
-        self._octets = mended.octets if mended else None
-        if not mended and message.octets <= IN_MEMORY:
+        self._octets = mended.octets if mended else octets
+        if self._octets is None and message.octets <= IN_MEMORY:
             self._octets = read_message(layout, message.digest)
         if self._octets is None and not is_sound(layout, message.digest):
             raise ArchiveDamaged(f"{layout.message(message.digest)} is missing or altered.")
         self.letter, self.begun, self.intend = letter, False, 0
         self.date = clamped(message.internal_date.time, now)
-        octets = message.octets if self._octets is None else len(self._octets)
-        self.outgoing = Outgoing(octets, self.date, policy.seen(self.date, now), self.chunks)
+        size = message.octets if self._octets is None else len(self._octets)
+        self.outgoing = Outgoing(size, self.date, policy.seen(self.date, now), self.chunks)
 
     def chunks(self) -> Iterator[bytes]:
         """Its octets. Raises ArchiveDamaged before the last ones if the file was altered since."""

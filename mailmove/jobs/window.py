@@ -33,6 +33,7 @@ from mailmove.jobs.merging import Merging
 from mailmove.jobs.outgoing import Copy, Letter, SeenPolicy
 from mailmove.jobs.pace import AHEAD, FIRST, Pace
 from mailmove.jobs.present import Present
+from mailmove.jobs.read_ahead import Read, read_ahead
 from mailmove.jobs.settled import Settled
 from mailmove.model import Digest
 from mailmove.targets import Manner, Outgoing, Receipt, Sent, Target
@@ -148,9 +149,9 @@ class Window:
     def _groups(self, letters: Iterable[Letter]) -> Iterator[list[Copy]]:
         """What is worth sending, in groups of the pace of the moment; what is to go alone, alone."""
         group: list[Copy] = []
-        for letter in letters:
+        for letter, octets in self._read(letters):
             self._context.check()
-            if not (copy := self._prepared(letter)):
+            if not (copy := self._prepared(letter, octets)):
                 continue
             if group and (letter.alone or not self._fits(group, copy)):
                 yield group
@@ -168,21 +169,28 @@ class Window:
             messages = min(messages, FIRST)
         return len(group) < messages and sum(map(_octets, group)) + _octets(copy) <= octets
 
-    def _prepared(self, letter: Letter) -> Copy | None:
+    def _read(self, letters: Iterable[Letter]) -> Iterator[Read]:
+        """Where messages are merged, which of them go is asked as late as can be, so nothing is read ahead."""
+        return ((letter, None) for letter in letters) if self._doubt else read_ahead(self._layout, letters)
+
+    def _prepared(self, letter: Letter, octets: bytes | ArchiveDamaged | None) -> Copy | None:
         """None for what is settled at once: there already, damaged, or nothing any server would take."""
         copy = None
         if cause := self._unsendable(letter):
             self._account.parked(letter, *cause)
-        elif (copy := self._copy(letter)) and (uid := self._present_as(letter)):
+        elif (copy := self._copy(letter, octets)) and (uid := self._present_as(letter)):
             self._account.present(letter, Receipt(self._wires.uidvalidity, uid))
             copy = None
         self._account.write_if_many()
         return copy
 
-    def _copy(self, letter: Letter) -> Copy | None:
+    def _copy(self, letter: Letter, octets: bytes | ArchiveDamaged | None) -> Copy | None:
         try:
+            if isinstance(octets, ArchiveDamaged):
+                raise octets
             mended = self._mender.mend(letter.message)
-            return Copy(self._layout, letter, self._policy, self._context.clock(), self._meter.add, mended)
+            now, sent = self._context.clock(), self._meter.add
+            return Copy(self._layout, letter, self._policy, now, sent, mended, octets)
         except ArchiveDamaged:
             self._account.damaged(letter)
             return None

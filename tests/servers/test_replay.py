@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
+from mailmove.message import header_section, read_headers
+from mailmove.model import DateOrigin
+from mailmove.targets.imap_names import date_time
 from tests.conftest import unavailable
 from tests.servers import pymap
 from tests.servers.dovecot import Dovecot
 from tests.support import archives, mails
 from tests.support.cli import mailmove
-from tests.support.imap_referee import Referee
+from tests.support.imap_referee import Referee, Stored
 from tests.support.replaying import (
     assert_adds_up,
     assert_delivered_once,
@@ -24,6 +27,7 @@ from tests.support.replaying import (
     fill,
     plain_replay,
     replay,
+    rewritten,
     url,
     words,
 )
@@ -250,8 +254,22 @@ def test_the_corpus_into_dovecot(
     sent = [octets for octets in distinct.values() if octets]
     assert result.code == (0 if len(sent) == len(distinct) else 3), result
     assert result.json()["delivered"] == len(sent)
-    assert_delivered_once(at_target(dovecot, user), sent)
+    stored = at_target(dovecot, user)
+    assert_delivered_once(stored, sent)
+    assert_dated(stored, sent)
     assert replay(dovecot, user, archive_dir).json()["delivered"] == 0
+
+
+def assert_dated(stored: Iterable[Stored], messages: Iterable[bytes]) -> None:
+    """At least 999 of 1,000 have the date of our rule at the server (those without any date that of the pull: now)."""
+    now = datetime.now(UTC)
+    rule: dict[bytes, set[str]] = {}
+    for octets in messages:
+        date = read_headers(header_section(octets) or octets, now)[1]
+        if date.origin is not DateOrigin.FIRST_SEEN:
+            rule.setdefault(rewritten(octets), set()).add(date_time(date.time).decode().strip('"'))
+    dated = [one.date.zfill(26) in rule[one.octets] for one in stored if one.octets in rule]
+    assert len(dated) > len(rule) // 2 and sum(dated) >= 0.999 * len(dated), f"{len(dated) - sum(dated)} differ"
 
 
 def test_the_corpus_into_pymap(

@@ -1,0 +1,66 @@
+"""Messages read and proven before they are needed, so that the log does not wait for the disk, nor hashing for the log.
+
+Strategy: one thread reads what is small, some bunches ahead of whoever sends; the order stays. What is large is read
+while it is sent. A file that is damaged comes as the error it is, and is the sender's to tell of.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from mailmove.archive.layout import Layout
+from mailmove.archive.reading import read_message
+from mailmove.errors import ArchiveDamaged
+from mailmove.jobs.outgoing import IN_MEMORY, Letter
+
+BUNCH, BUNCH_OCTETS = 32, 2 * 1024 * 1024
+"""Messages, and octets of them, that are read in one go."""
+
+AHEAD = 2
+"""Bunches."""
+
+FIRST = 8
+"""Messages in the first bunch, so that sending can begin."""
+
+Read = tuple[Letter, bytes | ArchiveDamaged | None]
+"""A letter and its octets; None if it is large."""
+
+
+def read_ahead(layout: Layout, letters: Iterable[Letter]) -> Iterator[Read]:
+    """Each letter with its octets, in order."""
+    waiting: deque[Future[list[Read]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="mailmove-read") as pool:
+        for bunch in _bunches(letters):
+            waiting.append(pool.submit(_read_all, layout, bunch))
+            if len(waiting) > AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _bunches(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    bunch: list[Letter] = []
+    octets, most = 0, FIRST
+    for letter in letters:
+        bunch.append(letter)
+        octets += letter.message.octets if letter.message.octets <= IN_MEMORY else 0
+        if len(bunch) >= most or octets >= BUNCH_OCTETS:
+            yield bunch
+            bunch, octets, most = [], 0, BUNCH
+    if bunch:
+        yield bunch
+
+
+def _read_all(layout: Layout, bunch: Iterable[Letter]) -> list[Read]:
+    return [(letter, _read(layout, letter)) for letter in bunch]
+
+
+def _read(layout: Layout, letter: Letter) -> bytes | ArchiveDamaged | None:
+    if letter.message.octets > IN_MEMORY:
+        return None
+    try:
+        return read_message(layout, letter.message.digest)
+    except ArchiveDamaged as error:
+        return error
