@@ -169,6 +169,7 @@ class _TargetKind:
     port: int
     tls: bool
     open: Callable[[TargetUrl, _Way, str, Ok], Target]
+    load: Callable[[], None]
 
 
 def open_target(
@@ -193,6 +194,15 @@ def open_target(
     return kind.open(parsed, way, secret.reveal(), ok)
 
 
+def load_target(url: str) -> None:
+    """Loads what a session with this target needs, which takes as long as a round trip. Raises UsageError."""
+    TARGETS[parse_target(url).scheme].load()
+
+
+def _load_imap() -> None:
+    import mailmove.targets.imap  # noqa: F401 - imapclient, which a pull has no use for
+
+
 def _open_imap(url: TargetUrl, way: _Way, secret: str, ok: Ok) -> Target:
     wait = min(way.timeout, CONNECT_TIMEOUT)
     stream = connect(url.host, url.port, timeout=wait, ok=ok)  # its greeting comes while imapclient is loaded
@@ -206,7 +216,7 @@ def _open_imap(url: TargetUrl, way: _Way, secret: str, ok: Ok) -> Target:
 
 
 TARGETS = {
-    "imaps": _TargetKind("imap", 993, True, _open_imap),
-    "imap": _TargetKind("imap", 143, False, _open_imap),
+    "imaps": _TargetKind("imap", 993, True, _open_imap, _load_imap),
+    "imap": _TargetKind("imap", 143, False, _open_imap, _load_imap),
 }
 """Scheme -> what it stands for."""

@@ -61,9 +61,14 @@ def open_ahead(context: Context, job: PullJob) -> None:
 
 
 def open_target_ahead(context: Context, job: ReplayJob) -> None:
-    """The same for a replay: the target answers while the archive is opened."""
+    """The same for a replay: the target answers while the archive is opened.
+
+    What the session needs is loaded first, by this thread alone: two that load would be slower than one.
+    """
     if job.dry_run or job.secret.token_command:
         return
+    from mailmove.endpoints import load_target
+
     later = context.open_target
     sessions = [_begun(lambda: later(job))]
 
@@ -71,6 +76,7 @@ def open_target_ahead(context: Context, job: ReplayJob) -> None:
         return sessions.pop()() if sessions else later(job)
 
     context.open_target = open_target
+    load_target(job.target)
 
 
 def _begun(open_one: Callable[[], Session]) -> Callable[[], Session]:

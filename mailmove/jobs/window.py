@@ -83,7 +83,7 @@ class Window:
         self._meter = Meter()
         self._out: dict[Outgoing, Copy] = {}
         self._octets_out = 0
-        self._announced = False
+        self._announced = self._ordered = False
         self._dates = DateCheck(wanted=not journal.deliveries.facts().delivered)
         self._stop: BaseException | None = None
         self.unanswered: list[Digest] = []
@@ -113,11 +113,10 @@ class Window:
                 if self._doubt:
                     self._prove(self._doubt)
         self._account.write()
-        self._dates.ask(self._crew)
+        self._ordered = True
         self._wait_for_all()
         self._dates.ask(self._crew)
-        while self._dates.is_open and not self._stop:
-            self._hear()
+        self._wait_for_all()
         self._account.fresh.exceptions += self._dates.complaints(self._context.progress.note)
 
     def _send_groups(self, groups: Iterable[list[Copy]]) -> None:
@@ -263,6 +262,8 @@ class Window:
             self._hear()
             if self._account.records:
                 self._account.write()
+            if self._ordered:
+                self._dates.ask(self._crew)
 
     def _hear(self) -> None:
         heard = self._crew.hear(LOOK)
