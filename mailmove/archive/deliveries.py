@@ -212,6 +212,11 @@ class Deliveries:
         )
         return [_open(row) for row in rows]
 
+    def mailboxes(self) -> list[str]:
+        """All mailboxes of this target that anything was ever meant for, by name."""
+        query = "SELECT mailbox FROM target_mailboxes WHERE target = ? ORDER BY mailbox"
+        return [name for (name,) in self._rows(query, self.target)]
+
     def has(self, digest: Digest) -> bool:
         """Whether this message was delivered there, or found there."""
         query = "SELECT 1 FROM deliveries WHERE mailbox = ? AND digest = ? AND state = 'delivered' LIMIT 1"

@@ -36,6 +36,9 @@ from mailmove.targets import Receipt, Target
 BATCH = 500
 """Records written at once."""
 
+SHOWN = 5
+"""Names of mailboxes in a message."""
+
 GOOD = (Kind.THERE, Kind.REWRITTEN)
 
 
@@ -70,11 +73,23 @@ def run_against(job: AgainstJob, context: Context) -> AgainstReport:
             raise UsageError(f"{job.replay.archive} has no archive.db; `mailmove rebuild` makes it.")
         check_maildrops(job.replay, catalogue)
         against = Against(job, context, reader, catalogue)
+        _check_mailbox(job, against.deliveries)
         narrow_down(job.replay, context, against.deliveries)
         report = against.run()
     if job.table and against.compared:
         _write_table(job.table, report)
     return report
+
+
+def _check_mailbox(job: AgainstJob, deliveries: Deliveries) -> None:
+    """Raises UsageError for a mailbox that nothing was delivered to, if there are others: "all there" would mislead."""
+    known = deliveries.mailboxes()
+    if known and job.mailbox not in known:
+        shown = ", ".join(map(repr, known[:SHOWN])) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
+        raise UsageError(
+            f"Nothing was delivered to {job.mailbox!r} of {deliveries.target}; what was went to {shown}: say which "
+            "with --mailbox."
+        )
 
 
 class Against:

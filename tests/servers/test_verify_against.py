@@ -642,3 +642,11 @@ def test_what_is_about_the_archive_alone_is_refused(archive_dir: Path, tmp_path:
     refused(mailmove(*words("imaps://me@localhost", archive_dir, "--part", "1/2")), 2, "--part")
     refused(mailmove(*words("pop3s://me@localhost", archive_dir)), 2, "IMAP target")
     refused(mailmove(*words("imaps://me@localhost", archive_dir, "--csv", tmp_path / "no" / "x.csv")), 78, "x.csv")
+
+
+def test_a_mailbox_that_nothing_went_to_is_not_called_sound(dovecot: Dovecot, user: str, archive_dir: Path) -> None:
+    fill(archive_dir, mails.varied(3, seed=81))
+    assert replay(dovecot, user, archive_dir, "--mailbox", "Old").code == 0
+    result = verify(dovecot, user, archive_dir, "--mailbox", "Odl")
+    assert result.code == 2 and "'Odl'" in result.stderr and "'Old'" in result.stderr, result
+    assert verify(dovecot, user, archive_dir, "--mailbox", "Old").code == 0
