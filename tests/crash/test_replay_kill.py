@@ -297,19 +297,8 @@ def hold_in_flight(proxy: Proxy, case: Case, archive: Path, user: str) -> int:
         waiting.wait(0.05)
     kill(process)
     finish(process)
-    assert unsettled(archive), "nothing was under way"
+    assert archives.unsettled(archive), "nothing was under way"
     return pids[0]
-
-
-def unsettled(archive: Path) -> Counter[tuple[int, str]]:
-    """Deliveries that were announced and of which the log says nothing more: (intention, digest)."""
-    open_ones: Counter[tuple[int, str]] = Counter()
-    for number, record in enumerate(archives.records(archive)):
-        if record["t"] == "intend":
-            open_ones.update((number, digest) for digest in record["digests"])
-        elif "intend" in record:
-            open_ones[record["intend"], record["digest"]] -= 1
-    return +open_ones
 
 
 def stalled(proxy: Proxy, waiting: threading.Event) -> bool:
@@ -333,7 +322,7 @@ def test_a_copy_too_many_is_told_of_and_not_deleted(case: Case, user: str, archi
         process = start(proxy.port, user, archive_dir)
         proxy.at_up(middle, lambda session: [kill(process), reset(session)])
         finish(process)
-        assert unsettled(archive_dir)
+        assert archives.unsettled(archive_dir)
         proxy.at_up(2 * middle, late_copy)
         resumed = start(proxy.port, user, archive_dir)
         result = finish(resumed)

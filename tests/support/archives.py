@@ -25,6 +25,17 @@ def records(archive: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for segment in segments for line in segment.read_bytes().splitlines()]
 
 
+def unsettled(archive: Path) -> Counter[tuple[int, str]]:
+    """Deliveries that were announced and of which the log says nothing more: (number of the intention, digest)."""
+    open_ones: Counter[tuple[int, str]] = Counter()
+    for number, record in enumerate(records(archive)):
+        if record["t"] == "intend":
+            open_ones.update((number, digest) for digest in record["digests"])
+        elif "intend" in record:
+            open_ones[record["intend"], record["digest"]] -= 1
+    return +open_ones
+
+
 def places(archive: Path, *, again: bool = True) -> list[tuple[str, str]]:
     """(unique id, digest) of every place in the log that is not void; without `again`, once per entry."""
     found = records(archive)
