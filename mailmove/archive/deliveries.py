@@ -238,13 +238,13 @@ class Deliveries:
         query = "SELECT count(*) FROM deliveries WHERE mailbox = ? AND digest = ? AND state = 'delivered' AND uid = 0"
         return int(self._rows(query, self.row, digest)[0][0])
 
-    def announced_with(self, rows: Sequence[Open]) -> list[tuple[Digest, Repaired | None]]:
-        """What was delivered, nobody knows where, out of the same announcements as these."""
+    def perhaps_among(self, rows: Sequence[Open]) -> list[tuple[Digest, Repaired | None]]:
+        """What was delivered, nobody knows where, and may lie among these: it has no lower floor."""
         found = self._rows(
             "SELECT digest, repairs, sent_digest FROM deliveries WHERE mailbox = ? AND state = 'delivered' AND uid = 0"
-            " AND intend IN (SELECT value FROM json_each(?))",
+            " AND floor >= ?",
             self.row,
-            json.dumps(list({row.intend for row in rows})),
+            min(row.floor for row in rows),
         )
         return [(Digest(digest), _repaired(*how)) for digest, *how in found]
 

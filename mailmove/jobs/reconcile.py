@@ -59,7 +59,7 @@ def reconcile(
         wait_until_quiet(target, context, max(QUIET, 3 * deliveries.facts().slowest_window))
     same = all(row.uidvalidity == state.uidvalidity for row in rows)
     floor = min(row.floor for row in rows) if same else 1
-    elsewhere = [local_likeness(archive, *one) for one in deliveries.announced_with(rows)]
+    elsewhere = [local_likeness(archive, *one) for one in deliveries.perhaps_among(rows)]
     wanted = [local_likeness(archive, row.digest, row.repaired) for row in rows]
     candidates = unclaimed(target, deliveries, state.uidvalidity, floor)
     claims = match(target, [*elsewhere, *wanted], candidates, context)[len(elsewhere) :]

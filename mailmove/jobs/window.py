@@ -93,6 +93,9 @@ class Window:
         self._crew = Crew(self._wires.target, self._helpers(to_send))
         try:
             self._send_all(letters)
+        except ConnectionLost:
+            if not self._stop:  # else it comes of what has stopped us, and that is what to tell and to act by
+                raise
         finally:
             for heard in self._crew.dismiss():
                 self._take_in(heard)
@@ -278,8 +281,7 @@ class Window:
     def _take_in(self, heard: Heard) -> None:
         for sent in heard.sent:
             self._answered(self._out.pop(sent.message), sent)
-        if heard.error and not isinstance(self._stop, ConnectionLost | ProtocolError):
-            self._stop = heard.error
+        self._stop = self._stop or heard.error  # the first says why, and how long a server wants to be left alone
         if heard.unneeded:
             self._pace.connections = max(1, self._pace.couriers(self._manner) - 1)
             self._context.progress.note(f"{heard.unneeded} Going on with fewer connections.")
