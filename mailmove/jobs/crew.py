@@ -2,7 +2,8 @@
 other (design.md section 7).
 
 Strategy: orders go into one queue, and what became of them comes back through another; a courier that has something
-under way takes the next order before it waits for answers, so that the line is never idle. Couriers know the Target
+under way takes the next order before it waits for answers, and gives whoever orders a moment to bring it, so that the
+line is never idle. Couriers know the Target
 contract alone: nothing of archives, journals or retries, and nobody but the main thread ever writes a record. The first
 courier works over the session that is open already; more of them log in by themselves, and one that is not let in
 leaves its work to the others.
@@ -10,6 +11,7 @@ leaves its work to the others.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +19,9 @@ from dataclasses import dataclass, field
 
 from mailmove.errors import AuthenticationRejected, MailmoveError, TryLater
 from mailmove.targets import Outgoing, Sent, Target
+
+MOMENTS, MOMENT = 20, 0.001
+"""How often, and for how many seconds each, a courier looks for the order that is being made ready."""
 
 Order = Sequence[Outgoing]
 Question = Callable[[Target], None]
@@ -38,8 +43,10 @@ class Heard:
 
 @dataclass(slots=True)
 class _Queues:
-    orders: queue.SimpleQueue[Order | Question | None] = field(default_factory=queue.SimpleQueue)
-    heard: queue.SimpleQueue[Heard] = field(default_factory=queue.SimpleQueue)
+    """No SimpleQueue: with several who wait, one that waits for a short time may wait for good (seen in CPython 3.11)."""
+
+    orders: queue.Queue[Order | Question | None] = field(default_factory=queue.Queue)
+    heard: queue.Queue[Heard] = field(default_factory=queue.Queue)
 
 
 class Meter:
@@ -63,6 +70,7 @@ class Crew:
 
     def __init__(self, target: Target, helpers: Sequence[Callable[[], Target]] = ()) -> None:
         self._queues = _Queues()
+        self._waited_for = threading.Event()  # whoever orders waits to hear, so that no order is being made ready
         self._threads = [threading.Thread(target=self._carry, args=(target,), name="mailmove-courier", daemon=True)]
         self._threads += [
             threading.Thread(target=self._help, args=(open_one,), name="mailmove-courier", daemon=True)
@@ -82,10 +90,13 @@ class Crew:
 
     def hear(self, seconds: float) -> Heard | None:
         """What is told next, None if that is nothing for so long."""
+        self._waited_for.set()
         try:
             heard = self._queues.heard.get(timeout=seconds)
         except queue.Empty:
             return None
+        finally:
+            self._waited_for.clear()
         self._left -= heard.over
         return heard
 
@@ -151,10 +162,14 @@ class Crew:
 
     def _next(self, busy: bool) -> Order | Question | None:
         """The next order; () if there is none now and something is under way."""
-        try:
-            return self._queues.orders.get(block=not busy)
-        except queue.Empty:
-            return ()
+        if not busy:
+            return self._queues.orders.get()
+        for _ in range(MOMENTS):
+            with contextlib.suppress(queue.Empty):
+                return self._queues.orders.get(timeout=MOMENT)
+            if self._waited_for.is_set():
+                break
+        return ()
 
     def _tell(self, told: Sequence[Sent]) -> None:
         if told:

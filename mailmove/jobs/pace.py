@@ -14,7 +14,7 @@ from mailmove.targets import Manner
 AHEAD = 4
 """Groups under way at once, by their octets; by their messages twice as many."""
 
-FIRST = 8
+FIRST = 1
 """Messages of a session's first group: it waits for a go-ahead, and the next ones are made ready meanwhile."""
 
 LEAST, GROWTH = 1 / 64, 1.02

@@ -1,11 +1,12 @@
 """Messages read and proven before they are needed, so that the log does not wait for the disk, nor hashing for the log.
 
-Strategy: one thread reads what is small, some bunches ahead of whoever sends; the order stays. What is large is read
-while it is sent. A file that is damaged comes as the error it is, and is the sender's to tell of.
+Strategy: one thread reads what is small, some bunches ahead of whoever sends; the order stays. The first message is
+read at once, so that sending can begin. What is large is read while it is sent. A file that is damaged comes as the error it is, and is the sender's to tell of.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,15 +22,14 @@ BUNCH, BUNCH_OCTETS = 32, 2 * 1024 * 1024
 AHEAD = 2
 """Bunches."""
 
-FIRST = 8
-"""Messages in the first bunch, so that sending can begin."""
-
 Read = tuple[Letter, bytes | ArchiveDamaged | None]
 """A letter and its octets; None if it is large."""
 
 
 def read_ahead(layout: Layout, letters: Iterable[Letter]) -> Iterator[Read]:
     """Each letter with its octets, in order."""
+    letters = iter(letters)
+    yield from _read_all(layout, itertools.islice(letters, 1))
     waiting: deque[Future[list[Read]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="mailmove-read") as pool:
         for bunch in _bunches(letters):
@@ -42,13 +42,13 @@ def read_ahead(layout: Layout, letters: Iterable[Letter]) -> Iterator[Read]:
 
 def _bunches(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
     bunch: list[Letter] = []
-    octets, most = 0, FIRST
+    octets = 0
     for letter in letters:
         bunch.append(letter)
         octets += letter.message.octets if letter.message.octets <= IN_MEMORY else 0
-        if len(bunch) >= most or octets >= BUNCH_OCTETS:
+        if len(bunch) >= BUNCH or octets >= BUNCH_OCTETS:
             yield bunch
-            bunch, octets, most = [], 0, BUNCH
+            bunch, octets = [], 0
     if bunch:
         yield bunch
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailmove.archive import Archive
 from mailmove.errors import (
@@ -159,17 +159,20 @@ class Window:
                 yield group
                 group = []
             group.append(copy)
-            if letter.alone:
+            if letter.alone or len(group) >= self._most():
                 yield group
                 group = []
         if group:
             yield group
 
     def _fits(self, group: Sequence[Copy], copy: Copy) -> bool:
-        messages, octets = self._pace.group(self._manner)
-        if not self._announced:
-            messages = min(messages, FIRST)
-        return len(group) < messages and sum(map(_octets, group)) + _octets(copy) <= octets
+        _, octets = self._pace.group(self._manner)
+        return len(group) < self._most() and sum(map(_octets, group)) + _octets(copy) <= octets
+
+    def _most(self) -> int:
+        """Messages of a group; of the first one fewer."""
+        messages, _ = self._pace.group(self._manner)
+        return messages if self._announced else min(messages, FIRST)
 
     def _read(self, letters: Iterable[Letter]) -> Iterator[Read]:
         """Where messages are merged, which of them go is asked as late as can be, so nothing is read ahead."""
@@ -247,17 +250,17 @@ class Window:
         self._crew.order([copy.outgoing for copy in group])
 
     def _wait_for_room(self, group: Sequence[Copy]) -> None:
-        messages, octets = self._pace.under_way(self._manner)
-        more = sum(map(_octets, group))
-        alone = group[0].letter.alone or any(copy.letter.alone for copy in self._out.values())
-        while (
-            self._out
-            and not self._stop
-            and (alone or len(self._out) + len(group) > messages or self._octets_out + more > octets)
-        ):
+        while self._out and not self._stop and not self._has_room(group):
             self._hear()
-        if not self._manner.tells_uids and not self._stop:
+        if not self._manner.tells_uids and not self._stop:  # nothing is under way, so the session is ours
             self._floor = max(self._floor, self._wires.target.moment().uidnext)
+
+    def _has_room(self, group: Sequence[Copy]) -> bool:
+        """Beside what is under way. What that is tells how the server goes on, so it is asked after each answer."""
+        if group[0].letter.alone or any(copy.letter.alone for copy in self._out.values()):
+            return False
+        messages, octets = self._pace.under_way(self._manner)
+        return len(self._out) + len(group) <= messages and self._octets_out + sum(map(_octets, group)) <= octets
 
     def _wait_for_all(self) -> None:
         """Nothing more is announced meanwhile that could take the records along, so they are logged as they come."""
@@ -302,6 +305,8 @@ class Window:
             self._stop = self._stop or sent.refusal
 
     def _delivered(self, copy: Copy, receipt: Receipt) -> None:
+        if not receipt.uid:  # whatever the server has announced
+            self._manner = replace(self._manner, tells_uids=False)
         self._floor = max(self._floor, receipt.uid + 1)
         self._account.delivered(copy, receipt)
         self._dates.delivered(receipt.uid, copy.date)

@@ -108,9 +108,9 @@ def on(server: Dovecot) -> Callable[[ExitStack, str], Place]:
     return lambda stack, user: (server.ports["imap"], lambda: [one.octets for one in at_target(server, user)])
 
 
-def on_a_peer(capabilities: str) -> Callable[[ExitStack, str], Place]:
+def on_a_peer(capabilities: str, appended: bytes = b"") -> Callable[[ExitStack, str], Place]:
     def place(stack: ExitStack, user: str) -> Place:
-        peer = stack.enter_context(ImapPeer(ImapQuirks(capabilities=capabilities)))
+        peer = stack.enter_context(ImapPeer(ImapQuirks(capabilities=capabilities, appended=appended)))
         return peer.port, lambda: peer.account["INBOX"].stored
 
     return place
@@ -118,12 +118,13 @@ def on_a_peer(capabilities: str) -> Callable[[ExitStack, str], Place]:
 
 @pytest.fixture(scope="module")
 def cases(needs_dovecot: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
-    """The same mail for four servers: all that Dovecot offers, without MULTIAPPEND, without LITERAL+, without UIDs."""
+    """The same mail for servers of several kinds: all that Dovecot offers, or less, or less than was promised."""
     folder = tmp_path_factory.mktemp("cases")
     hard, all_of_them = hard_messages(), [*hard_messages(), *rewritten_messages()]
     plain, archive = fill(folder / "plain.mailmove", hard), fill(folder / "mail.mailmove", all_of_them)
     made = {
         "no UIDs": Case(on_a_peer("IMAP4rev1 LITERAL+ MULTIAPPEND"), plain, hard),
+        "UIDs promised": Case(on_a_peer("IMAP4rev1 LITERAL+ UIDPLUS", b"OK taken"), plain, hard),
         "small literals": Case(on_a_peer("IMAP4rev1 LITERAL- UIDPLUS"), plain, hard),
     }
     with ExitStack() as stack:
@@ -220,7 +221,7 @@ def killed_at(proxy: Proxy, user: str, archive: Path, when: float, *options: obj
 
 
 @pytest.mark.parametrize("action", [reset, close], ids=["reset", "closed"])
-@pytest.mark.parametrize("name", ["batches", "no batches", "one by one", "no UIDs", "small literals"])
+@pytest.mark.parametrize("name", ["batches", "no batches", "one by one", "no UIDs", "UIDs promised", "small literals"])
 def test_a_connection_that_breaks_in_the_middle_of_a_message(
     cases: dict[str, Case], name: str, archive_dir: Path, user: str, seed: int, action: Action
 ) -> None:
