@@ -43,7 +43,7 @@ class Heard:
 
 @dataclass(slots=True)
 class _Queues:
-    """No SimpleQueue: with several who wait, one that waits for a short time may wait for good (seen in CPython 3.11)."""
+    """No SimpleQueue: where several wait, one that waits for a moment may wait for good (seen in CPython 3.11)."""
 
     orders: queue.Queue[Order | Question | None] = field(default_factory=queue.Queue)
     heard: queue.Queue[Heard] = field(default_factory=queue.Queue)

@@ -1,7 +1,8 @@
 """Messages read and proven before they are needed, so that the log does not wait for the disk, nor hashing for the log.
 
 Strategy: one thread reads what is small, some bunches ahead of whoever sends; the order stays. The first message is
-read at once, so that sending can begin. What is large is read while it is sent. A file that is damaged comes as the error it is, and is the sender's to tell of.
+read at once, so that sending can begin. What is large is read while it is sent. A file that is damaged comes as the
+error it is, and is the sender's to tell of.
 """
 
 from __future__ import annotations

@@ -211,7 +211,9 @@ def test_a_message_that_is_always_bad_is_parked_in_the_end(archive_dir: Path, ca
 
 # ---- Dates
 
-SHOWN = b'* 1 FETCH (UID 1 INTERNALDATE "02-Jan-2026 03:04:05 +0000")\r\n{tag} OK done\r\n'
+FETCHED = b'* %d FETCH (UID %d INTERNALDATE "02-Jan-2026 03:04:05 +0000")\r\n'
+SHOWN = b"".join(FETCHED % (n, n) for n in range(1, 41)) + b"{tag} OK done\r\n"
+"""Whatever is asked: with several sessions, nobody knows which messages are."""
 
 
 def dated(number: int) -> list[bytes]:
