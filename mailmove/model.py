@@ -31,6 +31,48 @@ connection) and a line."""
 POP3_PORTS = (110, 995)
 
 
+class Body(enum.IntEnum):
+    """What a transport must be able to carry for a message to arrive unaltered; more than those before it.
+
+    SEVEN_BIT: octets 1 to 127 in lines that end with CRLF. EIGHT_BIT: also octets above 127 (RFC 6152). BINARY: NUL, or a
+    CR or LF that is not part of a CRLF (RFC 3030).
+    """
+
+    SEVEN_BIT = 0
+    EIGHT_BIT = 1
+    BINARY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply of an SMTP or LMTP server (RFC 5321 section 4.2).
+
+    `code`: 200 to 599. `enhanced`: a status code like "5.7.1" (RFC 3463), "" where there is none. `text`: the rest of
+    its words, without control characters, its lines joined by " / ".
+    """
+
+    code: int
+    enhanced: str = ""
+    text: str = ""
+
+    @property
+    def is_positive(self) -> bool:
+        return self.code < 400  # noqa: PLR2004 - 4yz and 5yz are the refusals
+
+    @property
+    def is_transient(self) -> bool:
+        """4yz: the same may be taken another time."""
+        return 400 <= self.code < 500  # noqa: PLR2004
+
+    @property
+    def codes(self) -> str:
+        """For the log, like "550 5.1.1"."""
+        return f"{self.code} {self.enhanced}".rstrip()
+
+    def __str__(self) -> str:
+        return f"{self.codes} {self.text}".rstrip()
+
+
 @dataclass(frozen=True, slots=True)
 class Maildrop:
     """A POP3 mailbox: the scope in which a unique id means anything.

@@ -1,9 +1,9 @@
-"""The Target contract: what a job may ask of a server it delivers to.
+"""The Target and Relay contracts: what a job may ask of a server it delivers to.
 
 Strategy: a Target is one open session. It tells what a mailbox holds, and appends messages, unaltered: `append` one by
 one, `send` and `reap` with many under way. It decides nothing and remembers nothing beyond what is under way, so that
 exactly-once is the job's to keep (design.md section 7). UIDs mean something only together with the UIDVALIDITY they
-came with (RFC 9051 section 2.3.1.1). One test suite (tests/contract/) holds every Target to this.
+came with (RFC 9051 section 2.3.1.1). A Relay is the same for SMTP and LMTP, which have no mailbox to look into. One test suite (tests/contract/) holds every Target to this.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mailmove.errors import MailmoveError
+from mailmove.model import Body, Reply
 
 SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
 """What a mailbox can be for, whatever its name is (RFC 6154 section 2)."""
@@ -219,6 +220,80 @@ class Target(Protocol):
         """Message-ID -> `Found.octets` of each message of the whole account that has it; {} if none can be asked.
 
         Only where `merges_message_ids`, and while nothing is under way. The same mailbox is selected afterwards.
+        """
+
+    def quit(self) -> None:
+        """Ends the session politely. Never raises."""
+
+    def close(self) -> None:
+        """Drops the connection. Never raises."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcel:
+    """One mail transaction on its way out: a message for some recipients (RFC 5321 section 3.3); equal only to itself.
+
+    `sender`: the reverse path, "" for <>. Addresses are without angle brackets, and hold neither spaces nor control
+    characters. `octets` and `chunks` as in Outgoing. `body`: what it takes to carry it.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    octets: int
+    body: Body
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What became of one parcel: the server's last word for each recipient.
+
+    `unsent`: the session died before its last octet was given to the network, so that it is certainly not delivered;
+    then `replies` may lack recipients, which had no word yet.
+    """
+
+    parcel: Parcel
+    replies: Mapping[str, Reply]
+    unsent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTraits:
+    """What an SMTP or LMTP server offers. `largest`: octets of the largest message it takes, None if unsaid."""
+
+    lmtp: bool = False
+    pipelining: bool = False
+    chunking: bool = False
+    eight_bit: bool = False
+    binary: bool = False
+    utf8: bool = False
+    largest: int | None = None
+    authenticated: bool = False
+    greeting: str = ""
+
+
+class Relay(Protocol):
+    """One session with an SMTP or LMTP server, which takes mail and shows none of it.
+
+    Every method may raise ConnectionLost, ProtocolError, TryLater (421), Interrupted; after these the session is dead.
+    """
+
+    @property
+    def traits(self) -> RelayTraits:
+        """What the server offers in this session."""
+
+    def send(self, parcels: Sequence[Parcel]) -> None:
+        """Sends parcels, and waits for replies no longer than the protocol demands.
+
+        What becomes of them is told by `reap`, also when this raises. Nothing of a parcel goes out that the server
+        could not carry unaltered; that is refused by the caller, by `traits`.
+        """
+
+    def reap(self, *, wait: bool = True) -> list[Posted]:
+        """What became of some of the parcels, the oldest first; [] when none is under way.
+
+        Without `wait` only what has been answered already. After an error that ended the session, also what is
+        certainly not delivered (`Posted.unsent`); of what is never told nobody knows. Refusals are replies, not errors.
         """
 
     def quit(self) -> None:
