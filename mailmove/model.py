@@ -34,8 +34,8 @@ POP3_PORTS = (110, 995)
 class Body(enum.IntEnum):
     """What a transport must be able to carry for a message to arrive unaltered; more than those before it.
 
-    SEVEN_BIT: octets 1 to 127 in lines that end with CRLF. EIGHT_BIT: also octets above 127 (RFC 6152). BINARY: NUL, or a
-    CR or LF that is not part of a CRLF (RFC 3030).
+    SEVEN_BIT: octets 1 to 127 in lines that end with CRLF. EIGHT_BIT: also octets above 127 (RFC 6152). BINARY: NUL,
+    or a CR or LF that is not part of a CRLF (RFC 3030).
     """
 
     SEVEN_BIT = 0
@@ -57,12 +57,12 @@ class Reply:
 
     @property
     def is_positive(self) -> bool:
-        return self.code < 400  # noqa: PLR2004 - 4yz and 5yz are the refusals
+        return self.code < 400
 
     @property
     def is_transient(self) -> bool:
         """4yz: the same may be taken another time."""
-        return 400 <= self.code < 500  # noqa: PLR2004
+        return 400 <= self.code < 500
 
     @property
     def codes(self) -> str:

@@ -3,7 +3,8 @@
 Strategy: a Target is one open session. It tells what a mailbox holds, and appends messages, unaltered: `append` one by
 one, `send` and `reap` with many under way. It decides nothing and remembers nothing beyond what is under way, so that
 exactly-once is the job's to keep (design.md section 7). UIDs mean something only together with the UIDVALIDITY they
-came with (RFC 9051 section 2.3.1.1). A Relay is the same for SMTP and LMTP, which have no mailbox to look into. One test suite (tests/contract/) holds every Target to this.
+came with (RFC 9051 section 2.3.1.1). A Relay is the same for SMTP and LMTP, which have no mailbox to look into. One
+test suite each (tests/contract/) holds them to this.
 """
 
 from __future__ import annotations
