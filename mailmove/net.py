@@ -242,6 +242,8 @@ def wire_name(host: str) -> str:
 def shown_name(host: str) -> str:
     """A host name as a person reads it, so that its two spellings are one. Raises UsageError."""
     name = wire_name(host)
+    if "xn--" not in name.lower():
+        return name
     try:
         shown = name.encode("ascii").decode("idna")
     except UnicodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -80,10 +81,28 @@ def open_target_ahead(context: Context, job: ReplayJob) -> None:
 
 
 def _begun(open_one: Callable[[], Session]) -> Callable[[], Session]:
-    """Begins it in a thread; waits for its end when it is called."""
-    from concurrent.futures import ThreadPoolExecutor
+    """Begins it in a thread; waits for its end when it is called.
 
-    return ThreadPoolExecutor(1, thread_name_prefix="mailmove-ahead").submit(open_one).result
+    No executor: to load one takes as long as to connect.
+    """
+    outcome: list[Session | BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(open_one())
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, name="mailmove-ahead", daemon=True)
+    thread.start()
+
+    def result() -> Session:
+        thread.join()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    return result
 
 
 def terminal_context(
