@@ -135,11 +135,12 @@ def whole(chunks: Iterable[bytes], octets: int) -> Iterator[bytes]:
     """
     total, held = 0, b""
     for chunk in filter(None, chunks):
+        total += len(chunk)
+        if total > octets:  # before `held` goes: it may be all that was announced
+            break
         if held:
             yield held
-        total, held = total + len(chunk), chunk
-        if total > octets:
-            break
+        held = chunk
     if total != octets:
         raise LocalProtocolError(f"A message of {octets} octets was announced, but {total} came; it was not sent.")
     if held:
