@@ -1,8 +1,8 @@
 """URLs and secrets become open sources and targets: the only module that names all adapters.
 
-Strategy: `parse_source` and `parse_target` turn what a person typed into plain data, with one clear sentence for each
-mistake, by the same rules; `open_source` and `open_target` turn that data into a session. A new protocol is a line in
-PORTS or TARGETS. Ports, TLS and user names follow design.md section 8.
+Strategy: `parse_source`, `parse_target` and `parse_relay` turn what a person typed into plain data, with one clear
+sentence for each mistake, by the same rules; `open_source`, `open_target` and `open_relay` turn that data into a
+session. A new protocol is a line in PORTS, TARGETS or RELAYS. Ports, TLS and user names follow design.md section 8.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mailmove.model import AuthMethod, Maildrop, Transcript
 from mailmove.net import Ok, connect, shown_name
 from mailmove.secrets import Secret
 from mailmove.sources import Source
-from mailmove.targets import Target
+from mailmove.targets import Relay, Target
 from mailmove.tls import TlsPolicy
 from mailmove.wire_log import WireLog
 
@@ -29,6 +29,7 @@ _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+)://(?P<rest>.*)", re.IGNORECASE | re
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^:\[\]/?#\s]+)(?::(?P<port>\d{1,5}))?/?")
 EXAMPLE = "like pop3s://me@gmx.de@pop.gmx.net"
 TARGET_EXAMPLE = "like imaps://me@gmx.de@imap.gmx.net"
+RELAY_EXAMPLE = "like smtps://me@gmx.de@mail.gmx.net or lmtp:///path/to/socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,57 @@ def parse_target(text: str) -> TargetUrl:
     return TargetUrl(scheme, user, host, _port(port, TARGETS[scheme].port))
 
 
-def _parsed(text: str, what: str, kind: str, schemes: Container[str], example: str) -> tuple[str, str, str, str | None]:
-    """(scheme, user, host, port if given). Raises UsageError, in words of `what` and `kind`, with an example."""
+@dataclass(frozen=True, slots=True)
+class RelayUrl:
+    """A parsed SMTP or LMTP target. `user` is "" where nobody logs in; with a `path`, of a Unix socket, host is "" and
+    port 0."""
+
+    scheme: str
+    user: str
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def name(self) -> str:
+        """Who receives, whatever way leads there: protocol, user and host, or path. Port and TLS are no part of it."""
+        return f"{RELAYS[self.scheme].protocol}://{self.user}{'@' if self.user else ''}{self.host}{self.path}"
+
+
+def is_relay(text: str) -> bool:
+    """Whether a target is meant that mail is sent to by SMTP or LMTP, whatever else may be wrong with the URL."""
+    found = _URL.match(text)
+    return found is not None and found["scheme"].lower() in RELAYS
+
+
+def parse_relay(text: str) -> RelayUrl:
+    """`smtps://[user@]host[:port]`, `smtp://…`, `lmtp://…`, read like a source; `lmtp:///path` is a Unix socket's.
+
+    Raises UsageError.
+    """
+    found = _URL.fullmatch(text)
+    if found and found["scheme"].lower() == "lmtp" and found["rest"].startswith("/"):
+        return RelayUrl("lmtp", "", "", 0, _path(found["rest"]))
+    scheme, user, host, port = _parsed(text, "target", "SMTP or LMTP target", RELAYS, RELAY_EXAMPLE, anonymous=True)
+    return RelayUrl(scheme, user, host, _port(port, RELAYS[scheme].port))
+
+
+def _path(text: str) -> str:
+    path = unquote(text)
+    if not path.isprintable():
+        raise UsageError("The path of the socket holds a line break or another control character.")
+    if not path.strip("/"):
+        raise UsageError(f"lmtp://{path} names no socket; give its whole path, like lmtp:///path/to/socket.")
+    return path
+
+
+def _parsed(
+    text: str, what: str, kind: str, schemes: Container[str], example: str, *, anonymous: bool = False
+) -> tuple[str, str, str, str | None]:
+    """(scheme, user, host, port if given). Raises UsageError, in words of `what` and `kind`, with an example.
+
+    `anonymous`: "user@" may be left out.
+    """
     if not text.isprintable():
         raise UsageError(f"The {what} holds a line break or another control character.")
     found = _URL.fullmatch(text)
@@ -83,8 +133,9 @@ def _parsed(text: str, what: str, kind: str, schemes: Container[str], example: s
         raise UsageError(f"{_shown(text)!r} is no {kind}; give one {example}.")
     user, at, place = found["rest"].rpartition("@")
     where = _HOST_PORT.fullmatch(place)
-    if not at or not user or not where:
-        raise UsageError(f"{_shown(text)!r} names no user and host; give them {example}.")
+    if not where or not (user or (anonymous and not at)):
+        missing = "host" if anonymous else "user and host"
+        raise UsageError(f"{_shown(text)!r} names no {missing}; give {'it' if anonymous else 'them'} {example}.")
     if ":" in user:
         raise UsageError(
             f"The URL for {place} holds a password, which other programs can see; take it out (a prompt asks for it, "
@@ -116,8 +167,10 @@ def _shown(text: str) -> str:
     return text.removesuffix(rest) + name + (":***" if colon else "") + at + place
 
 
-def _place(url: SourceUrl | TargetUrl) -> str:
+def _place(url: SourceUrl | TargetUrl | RelayUrl) -> str:
     """Where a session goes, for a log that need not tell whose it is."""
+    if isinstance(url, RelayUrl) and url.path:
+        return f"{url.scheme}://{url.path}"
     return f"{url.scheme}://{url.host}:{url.port}"
 
 
@@ -220,3 +273,61 @@ TARGETS = {
     "imap": _TargetKind("imap", 143, False, _open_imap, _load_imap),
 }
 """Scheme -> what it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RelayKind:
+    """What a scheme of an SMTP or LMTP target stands for. `tls`: from the first octet."""
+
+    protocol: str
+    port: int
+    tls: bool = False
+
+
+RELAYS = {"smtps": _RelayKind("smtp", 465, tls=True), "smtp": _RelayKind("smtp", 587), "lmtp": _RelayKind("lmtp", 24)}
+"""Scheme -> what it stands for."""
+
+
+def open_relay(
+    url: str,
+    secret: Secret | None,
+    *,
+    ca_file: str,
+    allow_plaintext: bool,
+    timeout: float,
+    ok: Ok,
+    pin: str = "",
+    client_cert: str = "",
+    bearer: bool = False,
+    auth: AuthMethod = AuthMethod.AUTO,
+    one_by_one: bool = False,
+    log: WireLog | None = None,
+) -> Relay:
+    """A session with an SMTP or LMTP server. `secret` is None, and not looked at, where the URL names no user.
+    `one_by_one`: no command goes before the last one is answered.
+
+    Otherwise as `open_target`. Raises UsageError, and what the adapter raises.
+    """
+    from mailmove.targets.smtp_login import SmtpEndpoint
+    from mailmove.targets.smtp_session import open_smtp
+
+    parsed = parse_relay(url)
+    kind = RELAYS[parsed.scheme]
+    endpoint = SmtpEndpoint(
+        host=parsed.host,
+        port=parsed.port,
+        user=parsed.user,
+        path=parsed.path,
+        lmtp=kind.protocol == "lmtp",
+        tls=kind.tls,
+        policy=tls_policy(ca_file, pin, client_cert),
+        allow_plaintext=allow_plaintext,
+        timeout=timeout,
+        bearer=bearer,
+        auth=auth,
+        one_by_one=one_by_one,
+    )
+    if parsed.user and secret is None:
+        raise UsageError(f"{parsed.name} names a user, so a password is needed.")
+    password = secret.reveal() if secret and parsed.user else ""
+    return open_smtp(endpoint, password, ok, log.session(_place(parsed)) if log else None)

@@ -83,20 +83,32 @@ class Stream:
         self.peer = peer
         self.timeout = timeout
         self._ok = ok
+        self._broken: OSError | None = None
+        self._ended = False
         self.encrypted = False
 
     def exchange(self, outgoing: memoryview, timeout: float | None = None) -> tuple[int, bytes]:
         """Sends what the peer takes and reads what it offers: (octets taken, octets read); (0, b"") is EOF.
 
-        Waits until at least one of the two makes progress, for `timeout` seconds. Raises ConnectionLost, Interrupted.
+        Waits until at least one of the two makes progress, for `timeout` seconds. Raises ConnectionLost, Interrupted;
+        but not when octets were taken, since whoever counts what went out must hear of it: then the next call does.
+        A peer that has ended is sent nothing more.
         """
         deadline = Deadline(timeout or self.timeout)
         while True:
+            sent = 0
             try:
+                if self._broken:
+                    raise self._broken
+                if self._ended:
+                    return 0, b""
                 sent, wants_write = self._try_send(outgoing)
                 data = self._try_read()
+                self._ended = data == b""
             except (OSError, ssl.SSLError) as error:
-                raise self._lost(error) from error
+                if not sent:
+                    raise self._lost(error) from error
+                self._broken, data = error, None
             if data is not None or sent:
                 return sent, data or b""
             self._wait(selectors.EVENT_READ | (selectors.EVENT_WRITE if wants_write else 0), deadline)
@@ -223,6 +235,22 @@ def connect(host: str, port: int, *, timeout: float, ok: Ok) -> Stream:
         except OSError as error:
             failures.append(error)
     raise HostUnreachable(f"{peer} could not be reached: {_words(failures[0])}; check host and port.") from failures[0]
+
+
+def connect_unix(path: str, *, timeout: float, ok: Ok) -> Stream:
+    """A connection to the Unix socket at `path`, which is its peer's name, too. Raises HostUnreachable, UsageError."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise UsageError(f"There are no Unix sockets on this system; {path!r} cannot be reached.")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # it is connected at once or never: its other end is on this machine
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise HostUnreachable(
+            f"The socket {path} could not be reached: {_words(error)}; check the path, and whether its server runs."
+        ) from error
+    return Stream(sock, path, timeout, ok)
 
 
 def wire_name(host: str) -> str:

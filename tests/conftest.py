@@ -18,6 +18,7 @@ import pytest
 from tests.servers import certs
 from tests.servers import cyrus as cyrus_server
 from tests.servers import dovecot as dovecot_server
+from tests.servers import postfix as postfix_server
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.support import mails
@@ -47,6 +48,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         + ("whole matrices" if _is_full(config) else "samples (whole matrices with --full)"),
         f"dovecot: {dovecot_server.missing() or dovecot_server.version()}",
         f"cyrus: {cyrus_server.missing() or cyrus_server.version()}",
+        f"postfix: {postfix_server.missing() or postfix_server.version()}",
     ]
 
 
@@ -110,6 +112,27 @@ def dovecot(needs_dovecot: None) -> Iterator[Dovecot]:
     """One Dovecot for all tests; each uses a `user` of its own."""
     with Dovecot() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def needs_lmtp() -> None:
+    """For tests that start a Dovecot with LMTP: `with Dovecot(lmtp=True) as server`."""
+    if reason := dovecot_server.lmtp_missing():
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def needs_postfix() -> None:
+    """For tests that start a Postfix: `with Postfix(tls=False) as server`."""
+    if reason := postfix_server.missing():
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def needs_sink() -> None:
+    """For tests that start a smtp-sink: `with Sink(lmtp=True) as server`."""
+    if reason := postfix_server.sink_missing():
+        unavailable(reason)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTLE = (
     "UPDATE deliveries SET state = 'delivered', uidvalidity = ?, uid = ?, how = 'append', internal_date = ?,"
-    " internal_date_origin = ?, cause = '', code = '' WHERE id = (SELECT id FROM deliveries WHERE mailbox = ?"
+    " internal_date_origin = ?, cause = '', code = ? WHERE id = (SELECT id FROM deliveries WHERE mailbox = ?"
     " AND digest = ? AND state = 'intended' AND intend = ? ORDER BY id LIMIT 1)"
 )
 
@@ -64,7 +64,8 @@ def _settle(catalogue: Catalogue, mailbox: int, entries: list[Entry]) -> bool:
 
 def _values(mailbox: int, record: Record) -> tuple[object, ...]:
     date, origin = record.get("internal_date", ""), record.get("internal_date_origin", "")
-    return record["uidvalidity"], record["uid"], date, origin, mailbox, record["digest"], record["intend"]
+    settled = record["uidvalidity"], record["uid"], date, origin, record.get("code", "")
+    return *settled, mailbox, record["digest"], record["intend"]
 
 
 def _times(catalogue: Catalogue, mailbox: int, entries: list[Entry]) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from mailmove.archive.questions import Questions
 from mailmove.errors import ArchiveOutdated, ArchiveTooNew
 from mailmove.model import Digest, Headers, RunId
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """How many migrations schema.py has; in the database it is SQLite's user_version."""
 
 NOTHING: tuple[int, ...] = (0, 0, 0, 0)

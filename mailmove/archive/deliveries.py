@@ -94,17 +94,23 @@ class MailboxFacts:
 class Deliveries:
     """Questions about one mailbox of one target.
 
-    `part_numbers`: only these parts of what is selected belong there (parts.divide); None: all of it.
+    `part_numbers`: only these parts of what is selected belong there (parts.divide); None: all of it. `selection`: its
+    number, where several of all messages stand beside each other.
     """
 
     def __init__(
-        self, catalogue: Catalogue, target: str, mailbox: str, part_numbers: Sequence[int] | None = None
+        self,
+        catalogue: Catalogue,
+        target: str,
+        mailbox: str,
+        part_numbers: Sequence[int] | None = None,
+        selection: int = 0,
     ) -> None:
         self._catalogue = catalogue
         self.target = target
         self.mailbox = mailbox
         self._parts = part_numbers
-        self._name = min(part_numbers, default=0) if part_numbers is not None else 0
+        self._name = min(part_numbers, default=0) if part_numbers is not None else selection
 
     @property
     def row(self) -> int:
@@ -171,7 +177,7 @@ class Deliveries:
 
     def _make_room(self) -> None:
         """An earlier selection goes; those for other mailboxes stay."""
-        if self._parts is None:
+        if self._parts is None and not self._name:
             self._catalogue.connection.execute("DROP TABLE IF EXISTS temp.selection")
         self._catalogue.connection.execute(parts.SELECTION)
         self._catalogue.connection.execute("DELETE FROM temp.selection WHERE part = ?", (self._name,))

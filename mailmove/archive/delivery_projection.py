@@ -77,13 +77,14 @@ def _deliver(catalogue: Catalogue, entry: Entry, mailbox: int) -> None:
     row = _settle(catalogue, entry, mailbox, "delivered")
     catalogue.connection.execute(
         "UPDATE deliveries SET uidvalidity = ?, uid = ?, how = ?, internal_date = ?, internal_date_origin = ?,"
-        " cause = '', code = '' WHERE id = ?",
+        " cause = '', code = ? WHERE id = ?",
         (
             record["uidvalidity"],
             record["uid"],
             record["by"],
             record.get("internal_date", ""),
             record.get("internal_date_origin", ""),
+            record.get("code", ""),
             row,
         ),
     )

@@ -26,6 +26,20 @@ _INSTEAD = (  # noqa: S608 - words of ours
     " AND (EXISTS ({o_is_there}) OR (o.record < m.record AND o.damaged = 0 AND EXISTS ({o_goes}))) LIMIT 1"
 ).format(m_is_there=_AT_TARGET.format("m"), o_is_there=_AT_TARGET.format("o"), o_goes=_GOES)
 LARGEST = 2**62
+_SHARING = (
+    "SELECT coalesce(sum(messages), 0) FROM (SELECT count(*) AS messages, max(wanted) AS wanted FROM (SELECT"
+    " m.message_id, m.date, max(s.copies > s.delivered) AS wanted FROM temp.selection s JOIN messages m"
+    " ON m.digest = s.digest AND m.message_id != '' GROUP BY s.digest) GROUP BY message_id, date"
+    " HAVING messages > 1 AND wanted)"
+)
+
+
+def sharing(catalogue: Catalogue) -> int:
+    """How many messages of the selections have Message-ID and Date of another one, and are in part still to be sent.
+
+    After the selections were made (Deliveries.select); a Date that cannot be read is like any other such.
+    """
+    return int(catalogue.connection.execute(_SHARING).fetchone()[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ A replay into one mailbox needs none of this but the query that makes a selectio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,7 @@ IS_OF_PARTS = (
 )
 """The same, for a place that is known already."""
 
+PLACED = "CREATE TEMP TABLE placed (part INTEGER, record INTEGER, PRIMARY KEY (part, record)) WITHOUT ROWID"
 SELECTION = (
     "CREATE TEMP TABLE IF NOT EXISTS selection (part INTEGER, number INTEGER, digest TEXT, octets INTEGER, date TEXT,"
     " suspect INTEGER, places INTEGER, copies INTEGER, delivered INTEGER, skipped INTEGER, parked INTEGER,"
@@ -93,9 +94,7 @@ def divide(catalogue: Catalogue, maildrops: Sequence[str], place: Place) -> list
     """
     connection = catalogue.connection
     connection.execute("DROP TABLE IF EXISTS temp.placed")
-    connection.execute(
-        "CREATE TEMP TABLE placed (part INTEGER, record INTEGER, PRIMARY KEY (part, record)) WITHOUT ROWID"
-    )
+    connection.execute(PLACED)
     numbers: dict[str, int] = {}
     query, values, record = _query(catalogue), scope(catalogue, maildrops), -1
     while rows := connection.execute(query, values | {"after": record, "page": PAGE}).fetchall():
@@ -126,3 +125,29 @@ def _numbered(rows: Sequence[tuple[Any, ...]], place: Place, numbers: dict[str, 
         wanted = place(datetime.fromisoformat(date), maildrop, sender)
         found.append((numbers.setdefault(wanted, len(numbers) + 1), record))
     return found
+
+
+def selected(catalogue: Catalogue, maildrops: Sequence[str]) -> Iterator[tuple[Digest, list[int]]]:
+    """Each selected message with the records of its places there; read as a whole, since the table may change."""
+    chosen = f" AND p.{CHOSEN}" if is_chosen(catalogue) else ""
+    query = (
+        f"SELECT p.digest, json_group_array(p.record) FROM places p WHERE {OF_MAILDROPS.format('p.')}{chosen}"  # noqa: S608 - ours
+        " GROUP BY p.digest ORDER BY min(p.record)"
+    )
+    for digest, records in catalogue.connection.execute(query, scope(catalogue, maildrops)).fetchall():
+        yield Digest(digest), json.loads(records)
+
+
+class Partition:
+    """Writes down who gets what, where a place may belong to several parts; takes the place of an earlier division."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._connection = catalogue.connection
+        self._connection.execute("DROP TABLE IF EXISTS temp.placed")
+        self._connection.execute(PLACED)
+
+    def add(self, part: int, records: Iterable[int]) -> None:
+        """These places belong to this part."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO temp.placed VALUES (?, ?)", ((part, record) for record in records)
+        )

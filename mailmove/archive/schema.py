@@ -199,6 +199,19 @@ def m006_repairs_and_budgets(db: Database) -> None:
     )
 
 
+@migrations()
+def m007_messages_a_minute(db: Database) -> None:
+    db.executescript(
+        """
+        -- advice: messages sent to a target in each minute of the last day (UTC, like 2026-01-31T02:15), one for each
+        -- recipient, for --max-rate
+        CREATE TABLE target_messages (
+            target TEXT NOT NULL, minute TEXT NOT NULL, messages INTEGER NOT NULL,
+            PRIMARY KEY (target, minute)) WITHOUT ROWID;
+        """
+    )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Applies what this database has not had yet."""
     migrations.apply(Database(connection))

@@ -13,10 +13,10 @@ from mailmove.cli.outcome import say
 Session = TypeVar("Session")
 
 if TYPE_CHECKING:
-    from mailmove.jobs import Context, PullJob, ReplayJob
+    from mailmove.jobs import Context, PullJob, RelayJob, ReplayJob
     from mailmove.secrets import Secret
     from mailmove.sources import Source
-    from mailmove.targets import Target
+    from mailmove.targets import Relay, Target
     from mailmove.wire_log import WireLog
 
 
@@ -26,6 +26,7 @@ def make_context(
     style: str,
     pull: PullJob | None = None,
     replay: ReplayJob | None = None,
+    relay: RelayJob | None = None,
     wire_log: Path | None = None,
 ) -> Context:
     """The context for these jobs; asks for their passwords now, before anything takes long.
@@ -37,12 +38,40 @@ def make_context(
     from mailmove.secrets import supply
     from mailmove.wire_log import WireLog
 
-    for job in (pull, replay):
+    for job in (pull, replay, relay):
         if job:
             tls_policy(job.ca_file, job.pin, job.client_cert)
     source = supply(pull.secret, lambda: ask_password(str(pull.maildrop))) if pull else None
     target = supply(replay.secret, lambda: ask_password(replay.target_name)) if replay else None
-    return terminal_context(source, target, quiet=quiet, style=style, log=WireLog(wire_log) if wire_log else None)
+    log = WireLog(wire_log) if wire_log else None
+    context = terminal_context(source, target, quiet=quiet, style=style, log=log)
+    if relay:
+        needed = relay.user != ""
+        secret = supply(relay.secret, lambda: ask_password(relay.target_name)) if needed else None
+        _open_relays(context, secret, log)
+    return context
+
+
+def _open_relays(context: Context, secret: Callable[[], Secret] | None, log: WireLog | None) -> None:
+    """The context also logs in to SMTP and LMTP servers, with this secret if they want to know who it is."""
+    from mailmove import endpoints
+    from mailmove.cli.prompt import confirm
+
+    context.confirm = confirm
+    context.open_relay = lambda job: endpoints.open_relay(
+        job.target,
+        secret() if secret else None,
+        ca_file=job.ca_file,
+        pin=job.pin,
+        client_cert=job.client_cert,
+        bearer=bool(job.secret.token_command),
+        auth=job.auth,
+        one_by_one=job.window_messages == 1,
+        allow_plaintext=job.allow_plaintext,
+        timeout=job.timeout,
+        ok=context.ok,
+        log=log,
+    )
 
 
 def open_ahead(context: Context, job: PullJob) -> None:
@@ -78,6 +107,19 @@ def open_target_ahead(context: Context, job: ReplayJob) -> None:
 
     context.open_target = open_target
     load_target(job.target)
+
+
+def open_relay_ahead(context: Context, job: RelayJob) -> None:
+    """The same for a replay to recipients."""
+    if job.dry_run or job.secret.token_command:
+        return
+    later = context.open_relay
+    sessions = [_begun(lambda: later(job))]
+
+    def open_relay(job: RelayJob) -> Relay:
+        return sessions.pop()() if sessions else later(job)
+
+    context.open_relay = open_relay
 
 
 def _begun(open_one: Callable[[], Session]) -> Callable[[], Session]:

@@ -20,8 +20,8 @@ from mailmove.cli.outcome import errors_told, leave, print_json, say
 
 if TYPE_CHECKING:
     from mailmove.demo import DemoMessage, ImapServer, Pop3Server
-    from mailmove.jobs import Context
-    from mailmove.jobs.migrate import MigrateJob, MigrateReport
+    from mailmove.jobs import Context, PullJob, ReplayJob
+    from mailmove.jobs.migrate import MigrateReport
     from mailmove.jobs.verify import VerifyReport
 
 EPILOG = "Example: mailmove demo"
@@ -96,27 +96,27 @@ def _introduce(mailbox: list[DemoMessage], pop3: Pop3Server, imap: ImapServer) -
 def _play(
     mailbox: list[DemoMessage], pop3: Pop3Server, imap: ImapServer, place: Path, *, quiet: bool, style: str
 ) -> Story:
-    from mailmove.jobs.migrate import run_migrate
+    from mailmove.jobs.migrate import MigrateJob, run_migrate
     from mailmove.jobs.verify import VerifyJob, run_verify
 
-    job, context = _job(pop3.port, imap.port, place), _context(quiet=quiet, style=style)
+    pull, replay = _jobs(pop3.port, imap.port, place)
+    job, context = MigrateJob(pull, replay), _context(quiet=quiet, style=style)
     first = run_migrate(job, context)
     if not quiet:
         say("The same command once more, as you would after an interruption:")
     again = run_migrate(job, context)
     verified = run_verify(VerifyJob(place), context)
-    return Story(first, again, verified, _identical(mailbox, job, context), len(mailbox))
+    return Story(first, again, verified, _identical(mailbox, replay, context), len(mailbox))
 
 
-def _job(pop3_port: int, imap_port: int, place: Path) -> MigrateJob:
+def _jobs(pop3_port: int, imap_port: int, place: Path) -> tuple[PullJob, ReplayJob]:
     from mailmove.endpoints import parse_source, parse_target
     from mailmove.jobs import PullJob, ReplayJob
-    from mailmove.jobs.migrate import MigrateJob
 
     source, target = f"pop3://{USER}@127.0.0.1:{pop3_port}", f"imap://{USER}@127.0.0.1:{imap_port}"
     drop = parse_source(source).maildrop(f"{USER}@old.example")
     name = parse_target(target).name
-    return MigrateJob(
+    return (
         PullJob(source=source, maildrop=drop, archive=place, allow_plaintext=True),
         ReplayJob(target=target, target_name=name, archive=place, maildrops=(str(drop),), allow_plaintext=True),
     )
@@ -130,12 +130,12 @@ def _context(*, quiet: bool, style: str) -> Context:
     return terminal_context(lambda: secret, lambda: secret, quiet=quiet, style=style)
 
 
-def _identical(mailbox: list[DemoMessage], job: MigrateJob, context: Context) -> int:
+def _identical(mailbox: list[DemoMessage], job: ReplayJob, context: Context) -> int:
     """How many messages the target gives back exactly as the old mailbox held them."""
     wanted = Counter(message.octets for message in mailbox)
-    target = context.open_target(job.replay)
+    target = context.open_target(job)
     try:
-        target.select(job.replay.mailbox, read_only=True)
+        target.select(job.mailbox, read_only=True)
         found = Counter(target.body(item.uid) or b"" for item in target.found(1))
     finally:
         target.quit()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from mailmove.cli import options
 from mailmove.cli.outcome import errors_told, leave, print_json, say_failure
 from mailmove.model import AuthMethod
@@ -18,6 +20,7 @@ EPILOG = (
 
 
 def migrate(
+    click_context: typer.Context,
     source: options.Source,
     target: options.Target,
     archive: options.NewArchive = None,
@@ -25,6 +28,10 @@ def migrate(
     sent_to: options.SentTo = "",
     own_address: options.OwnAddress = None,
     label: options.Label = None,
+    rcpt: options.Recipients = None,
+    mail_from: options.MailFrom = None,
+    resent: options.Resent = False,
+    loop_guard: options.LoopGuard = True,
     dry_run: options.DryRun = False,
     limit: options.Limit = None,
     seen: options.Seen = "older-than=14",
@@ -62,6 +69,8 @@ def migrate(
     maildrop: options.MaildropName = "",
     target_name: options.TargetName = "",
     daily_limit: options.DailyLimit = None,
+    target_max_rate: options.MessageRate = "",
+    target_patience: options.PutOff = 30.0,
     window: options.ReplayWindow = 64,
     connections: options.Connections = 0,
     create: options.Create = False,
@@ -73,17 +82,22 @@ def migrate(
     progress: options.ProgressStyle = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Move a mailbox: pull everything into an archive, then deliver it into an IMAP mailbox. Run again to resume.
+    """Move a mailbox: pull everything into an archive, then deliver it into an IMAP mailbox or send it on with --rcpt.
+
+    Run again to resume.
 
     Nothing is deleted at the source unless --delete-after asks for it, and then only what is at the target. The archive
     stays as your backup. Exit codes as for pull and replay.
     """
     with errors_told(as_json=as_json):
+        from mailmove.cli import relaying
         from mailmove.cli.context import make_context
-        from mailmove.endpoints import parse_source, parse_target
+        from mailmove.endpoints import is_relay, parse_relay, parse_source, parse_target
         from mailmove.jobs import PullJob, ReplayJob
         from mailmove.jobs.migrate import MigrateJob, run_migrate
 
+        relay = parse_relay(target) if is_relay(target) else None
+        relaying.check_options(click_context, relay=relay is not None)
         drop = parse_source(source).maildrop(maildrop)
         place = archive or options.archive_to_make(drop, create=create, dry_run=dry_run)
         pull = PullJob(
@@ -114,7 +128,7 @@ def migrate(
         )
         replay = ReplayJob(
             target=target,
-            target_name=target_name or parse_target(target).name,
+            target_name=target_name or (relay or parse_target(target)).name,
             archive=place,
             mailbox=mailbox,
             sent_to=sent_to,
@@ -147,15 +161,31 @@ def migrate(
             wait=wait,
             take_over=take_over,
         )
-        context = make_context(quiet=quiet, style=progress, pull=pull, replay=replay, wire_log=wire_log)
-        report = run_migrate(MigrateJob(pull, replay), context)
+        if relay:
+            sent = relaying.relay_job(
+                replay,
+                relay,
+                rcpt,
+                mail_from,
+                resent=resent,
+                loop_guard=loop_guard,
+                max_rate=target_max_rate,
+                patience=target_patience,
+                window_messages=relaying.window_of(click_context),
+            )
+            context = make_context(quiet=quiet, style=progress, pull=pull, relay=sent, wire_log=wire_log)
+            report = run_migrate(MigrateJob(pull, sent), context)
+        else:
+            context = make_context(quiet=quiet, style=progress, pull=pull, replay=replay, wire_log=wire_log)
+            report = run_migrate(MigrateJob(pull, replay), context)
         show(report, as_json=as_json, quiet=quiet)
         leave(report.exit_code)
 
 
 def show(report: MigrateReport, *, as_json: bool, quiet: bool) -> None:
     """Both reports, as text or as one JSON document."""
-    from mailmove.cli.render import pull_report, replay_report
+    from mailmove.cli.render import pull_report
+    from mailmove.cli.render_relay import any_replay_report
 
     for half in report.reports:
         if half.error is not None:
@@ -167,7 +197,7 @@ def show(report: MigrateReport, *, as_json: bool, quiet: bool) -> None:
         return
     print(pull_report(report.pull))
     if report.replay is not None:
-        print(replay_report(report.replay))
+        print(any_replay_report(report.replay))
         if report.deletion is not None:
             print(pull_report(report.deletion))
     else:

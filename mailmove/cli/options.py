@@ -24,7 +24,14 @@ Source = Annotated[
         metavar="SOURCE", help="pop3s://USER@HOST[:PORT], or pop3://… with STLS, like pop3s://me@gmx.de@pop.gmx.net"
     ),
 ]
-Target = Annotated[str, typer.Argument(metavar="TARGET", help="imaps://USER@HOST[:PORT], or imap://… with STARTTLS")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="imaps://USER@HOST[:PORT], or imap://… with STARTTLS; by mail, with --rcpt: smtps://[USER@]HOST[:PORT], "
+        "smtp://… with STARTTLS, lmtp://HOST[:PORT], lmtp:///PATH of a socket",
+    ),
+]
 ArchiveOption = Annotated[
     Path | None,
     typer.Option("-a", "--archive", metavar="DIR", help="The archive. Default: the only *.mailmove folder here."),
@@ -149,6 +156,54 @@ DailyLimit = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE", help="Send no more than this in any 24 hours, over all runs, like 450MB.", show_default=False
+    ),
+]
+Recipients = Annotated[
+    list[str] | None,
+    typer.Option("--rcpt", metavar="ADDRESS", help="On SMTP and LMTP: who gets the messages; may be repeated."),
+]
+MailFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="On SMTP and LMTP: the reverse path, to which a target returns what it cannot deliver; '<>' for none. "
+        "Default: on SMTP the user who logs in, on LMTP none.",
+        show_default=False,
+    ),
+]
+Resent = Annotated[
+    bool,
+    typer.Option("--resent", help="On SMTP and LMTP: put Resent-Date, -From, -To, -Message-ID above each message."),
+]
+OriginalRecipients = Annotated[
+    bool,
+    typer.Option(
+        "--original-recipients",
+        help="On SMTP: send each message to whom it names in To, Cc and Bcc, instead of --rcpt. They get it once more!",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --original-recipients: do not ask whether that is meant.")]
+LoopGuard = Annotated[
+    bool,
+    typer.Option(
+        "--loop-guard/--no-loop-guard",
+        help="On SMTP and LMTP: park what its Delivered-To says was at the recipient's before, and what has more than "
+        "50 Received fields.",
+    ),
+]
+MessageRate = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="On SMTP and LMTP: send no more than this, like 30/min,1000/day (per s, min, h or day; a message counts "
+        "for each recipient); none: no limit. Default: what the provider is known to allow.",
+        show_default=False,
+    ),
+]
+PutOff = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="On SMTP and LMTP: try again for so long what the server puts off (4yz)."
     ),
 ]
 ResendUncertain = Annotated[

@@ -16,3 +16,11 @@ def ask_password(whose: str) -> str:
             "(or --token-command CMD for OAuth 2), or run in a terminal to be asked."
         )
     return getpass.getpass(f"Password for {whose}: ")
+
+
+def confirm(question: str, answer: str) -> bool:
+    """Whether a person types this very answer; False where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        return False
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == answer

@@ -40,12 +40,12 @@ def pull_report(report: RunReport) -> str:
     counts = report.counts()
     if report.dry_run:
         return _dry_run(report)
-    lines = [f"{_headline(report)}: {report.maildrop} -> {report.archive}"]
+    lines = [f"{headline(report)}: {report.maildrop} -> {report.archive}"]
     lines += [f"  {report.listed:>9,}  listed"]
     lines += [f"  {counts[term]:>9,}  {words}" for term, words in WORDS.items() if counts[term] or term == "stored"]
-    lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {_plural(report.sessions, 'session')}")
+    lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {plural(report.sessions, 'session')}")
     if report.deleted:
-        lines.append(f"  {_plural(report.deleted, 'message')} deleted on the server.")
+        lines.append(f"  {plural(report.deleted, 'message')} deleted on the server.")
     if report.versions:
         lines.append(f"  {report.versions:,} of them share a Message-ID with another message; all are kept.")
     return "\n".join([*lines, *_exceptions(report)])
@@ -54,7 +54,7 @@ def pull_report(report: RunReport) -> str:
 def _dry_run(report: RunReport) -> str:
     counts = report.counts()
     return (
-        f"Dry run: {report.maildrop} lists {_plural(report.listed, 'message')}; {counts['pending']:,} would be pulled "
+        f"Dry run: {report.maildrop} lists {plural(report.listed, 'message')}; {counts['pending']:,} would be pulled "
         f"({size(report.octets)}), {counts['already_archived']:,} are archived, {counts['skipped']:,} would be "
         f"skipped. {_would_delete(report)}Nothing was changed."
     )
@@ -64,7 +64,8 @@ def _would_delete(report: RunReport) -> str:
     return f"{report.would_delete:,} would be deleted on the server. " if report.would_delete else ""
 
 
-def _headline(report: RunReport | ReplayReport) -> str:
+def headline(report: RunReport | ReplayReport) -> str:
+    """How a run ended, in a few words."""
     return {
         "complete": "Complete",
         "partial": "Ended, with exceptions to look at",
@@ -115,7 +116,7 @@ def replay_report(report: ReplayReport) -> str:
     counts = report.counts()
     if report.dry_run:
         return _replay_dry_run(report)
-    lines = [f"{_headline(report)}: {report.archive} -> {report.target} {report.mailbox}"]
+    lines = [f"{headline(report)}: {report.archive} -> {report.target} {report.mailbox}"]
     lines += [f"  {report.selected:>9,}  selected"]
     lines += [f"  {counts[term]:>9,}  {words}" for term, words in TERMS.items() if counts[term] or term == "delivered"]
     if report.duplicate_content:
@@ -124,16 +125,16 @@ def replay_report(report: ReplayReport) -> str:
         )
     if report.redelivered:
         lines.append(f"  {report.redelivered:,} were not there any more and were delivered again.")
-    lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {_plural(report.sessions, 'session')}")
+    lines.append(f"  {size(report.octets)} in {report.seconds:.1f} s, {plural(report.sessions, 'session')}")
     return "\n".join(printable(line) for line in [*lines, *_missing(report), *_replay_exceptions(report)])
 
 
 def _replay_dry_run(report: ReplayReport) -> str:
     counts = report.counts()
     where = f"{report.target} {report.mailbox}"
-    there = "does not exist yet" if report.mailbox_missing else f"holds {_plural(report.at_target, 'message')}"
+    there = "does not exist yet" if report.mailbox_missing else f"holds {plural(report.at_target, 'message')}"
     head = (
-        f"Dry run: {where} {there}; of {_plural(report.selected, 'message')} selected {counts['pending']:,} would be "
+        f"Dry run: {where} {there}; of {plural(report.selected, 'message')} selected {counts['pending']:,} would be "
         f"sent ({size(report.octets)}), {counts['already_there']:,} are there, {counts['parked']:,} are parked, "
         f"{counts['uncertain']:,} uncertain, {counts['skipped']:,} skipped. Nothing was changed."
     )
@@ -173,8 +174,8 @@ def verify_report(report: VerifyReport) -> str:
     """One headline, how much was looked at, then every finding by name."""
     problems = sum(not finding.sound for finding in report.findings)
     sound = "Sound" if report.whole else "Sound as far as this part goes"
-    head = sound if report.sound else f"NOT SOUND ({_plural(problems, 'problem')})"
-    proven = f"  {_plural(report.proven, 'message')} proven, {size(report.octets)} in {report.seconds:.1f} s"
+    head = sound if report.sound else f"NOT SOUND ({plural(problems, 'problem')})"
+    proven = f"  {plural(report.proven, 'message')} proven, {size(report.octets)} in {report.seconds:.1f} s"
     lines = [f"{head}: {report.archive}", proven, *_part(report)]
     lines += [f"  {finding.kind}: {finding.what}: {finding.reason}" for finding in report.findings]
     if any(finding.kind in ("damaged", "missing") for finding in report.findings):
@@ -188,10 +189,11 @@ def verify_report(report: VerifyReport) -> str:
 def _part(report: VerifyReport) -> list[str]:
     if report.whole:
         return []
-    looked_at = f"{report.looked_at:,} of {_plural(report.shards, 'folder')} of mail/ looked at"
+    looked_at = f"{report.looked_at:,} of {plural(report.shards, 'folder')} of mail/ looked at"
     left = f", {report.left:,} more were due when time was up" if report.left else ""
-    return [f"  A part: {looked_at}{left}; the archive has {_plural(report.messages, 'message')}."]
+    return [f"  A part: {looked_at}{left}; the archive has {plural(report.messages, 'message')}."]
 
 
-def _plural(number: int, word: str) -> str:
+def plural(number: int, word: str) -> str:
+    """A number of things, like "1 message"."""
     return f"{number:,} {word}" + ("" if number == 1 else "s")

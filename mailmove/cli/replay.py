@@ -14,12 +14,19 @@ EPILOG = "Example: mailmove replay imaps://me@new.example -a ~/mail.mailmove --p
 
 
 def replay(
+    click_context: typer.Context,
     target: options.Target,
     archive: options.ArchiveOption = None,
     mailbox: options.Mailbox = "INBOX",
     sent_to: options.SentTo = "",
     own_address: options.OwnAddress = None,
     label: options.Label = None,
+    rcpt: options.Recipients = None,
+    mail_from: options.MailFrom = None,
+    resent: options.Resent = False,
+    original_recipients: options.OriginalRecipients = False,
+    yes: options.Yes = False,
+    loop_guard: options.LoopGuard = True,
     maildrop: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only what was pulled from here; may be repeated.")
     ] = None,
@@ -52,6 +59,8 @@ def replay(
     timeout: options.Timeout = 60.0,
     target_name: options.TargetName = "",
     daily_limit: options.DailyLimit = None,
+    max_rate: options.MessageRate = "",
+    patience: options.PutOff = 30.0,
     window: options.ReplayWindow = 64,
     connections: options.Connections = 0,
     wait: options.Wait = 0.0,
@@ -64,17 +73,22 @@ def replay(
 ) -> None:
     """Deliver an archive's messages into an IMAP mailbox: each once, unaltered, with its date.
 
+    Or send them on by SMTP or LMTP: give such a target and --rcpt. That keeps neither dates nor flags.
+
     Exit codes: 0 complete, 3 ended with exceptions to look at, 75 could not finish now (run again), 77 login refused,
     78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
     """
     with errors_told(as_json=as_json):
-        from mailmove.cli.context import make_context, open_target_ahead
-        from mailmove.endpoints import parse_target
+        from mailmove.cli import relaying
+        from mailmove.cli.context import make_context, open_relay_ahead, open_target_ahead
+        from mailmove.endpoints import is_relay, parse_relay, parse_target
         from mailmove.jobs import ReplayJob
 
+        relay = parse_relay(target) if is_relay(target) else None
+        relaying.check_options(click_context, relay=relay is not None)
         job = ReplayJob(
             target=target,
-            target_name=target_name or parse_target(target).name,
+            target_name=target_name or (relay or parse_target(target)).name,
             archive=options.find_archive(archive),
             mailbox=mailbox,
             sent_to=sent_to,
@@ -107,6 +121,26 @@ def replay(
             wait=wait,
             take_over=take_over,
         )
+        if relay:
+            sent = relaying.relay_job(
+                job,
+                relay,
+                rcpt,
+                mail_from,
+                resent=resent,
+                loop_guard=loop_guard,
+                max_rate=max_rate,
+                patience=patience,
+                window_messages=relaying.window_of(click_context),
+                original_recipients=original_recipients,
+                confirmed=yes,
+            )
+            context = make_context(quiet=quiet, style=progress, relay=sent, wire_log=wire_log)
+            open_relay_ahead(context, sent)
+            from mailmove.cli.render_relay import relay_report
+            from mailmove.jobs.relay import run_relay
+
+            conclude(run_relay(sent, context), relay_report, as_json=as_json, quiet=quiet)
         context = make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log)
         open_target_ahead(context, job)
         from mailmove.cli.render import replay_report

@@ -27,7 +27,7 @@ from mailmove.model import (
     SecretRef,
 )
 from mailmove.sources import Source
-from mailmove.targets import Target
+from mailmove.targets import Relay, Target
 
 if TYPE_CHECKING:
     from mailmove.repairs import Repair
@@ -139,13 +139,71 @@ class ReplayJob:
         """
         from mailmove.jobs.placement import check_places  # which a pull has no use for
 
-        if self.auth in POP3_METHODS:
-            raise UsageError(f"--auth {self.auth} is a way to log in to POP3; for a target choose another, or none.")
-        _check_secret(self.auth, self.secret)
+        _check_delivery(self)
         check_places(self)
-        if self.repairs and not self.retry_parked:
-            names = ",".join(sorted(self.repairs))
-            raise UsageError(f"--repair {names} is for what the target refused before; give --retry-parked with it.")
+
+
+@dataclass(frozen=True, slots=True)
+class RelayJob:
+    """Send an archive's messages to recipients over SMTP or LMTP. Seconds; `limit` None means all.
+
+    What a ReplayJob has too means the same. `recipients`: addresses; each gets every message once. `sender`: the
+    reverse path of all of them, "" for <>. `resent`: Resent- fields go above each message. `original_recipients`:
+    instead of `recipients`, whom each message names; `confirmed`: nobody is asked whether that is meant. `max_rate`:
+    deliveries in a time, like "30/min", "" for what the provider is known to allow. `host` and `user`: of the target.
+    `window_messages` 0: as many as keep the line full; 1: one command at a time. `patience`: how long the server may
+    put off deliveries before the rest is left for another run.
+    """
+
+    target: str
+    target_name: str
+    archive: Path
+    recipients: tuple[str, ...]
+    sender: str = ""
+    host: str = ""
+    user: str = ""
+    secret: SecretRef = field(default_factory=SecretRef)
+    name: str = "replay"
+    auth: AuthMethod = AuthMethod.AUTO
+    maildrops: tuple[str, ...] = ()
+    all_maildrops: bool = False
+    query: str | None = None
+    keep_duplicates: bool = False
+    limit: int | None = None
+    dry_run: bool = False
+    retry_parked: bool = False
+    resend_uncertain: bool = False
+    ca_file: str = ""
+    pin: str = ""
+    client_cert: str = ""
+    allow_plaintext: bool = False
+    timeout: float = 60.0
+    state_dir: Path | None = None
+    wait: float = 0.0
+    take_over: bool = False
+    window_messages: int = 0
+    connections: int = 0
+    repairs: frozenset[Repair] = frozenset()
+    daily_limit: int | None = None
+    resent: bool = False
+    original_recipients: bool = False
+    confirmed: bool = False
+    max_rate: str = ""
+    loop_guard: bool = True
+    patience: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a way to log in that cannot be, and for repairs of what is not sent again."""
+        _check_delivery(self)
+
+
+def _check_delivery(job: ReplayJob | RelayJob) -> None:
+    if job.auth in POP3_METHODS:
+        raise UsageError(f"--auth {job.auth} is a way to log in to POP3; for a target choose another, or none.")
+    _check_secret(job.auth, job.secret)
+    if job.repairs and not job.retry_parked:
+        names = ",".join(sorted(job.repairs))
+        raise UsageError(f"--repair {names} is for what the target refused before; give --retry-parked with it.")
 
 
 def _always() -> bool:
@@ -160,16 +218,27 @@ def _no_target(job: ReplayJob) -> Target:
     raise LocalProtocolError("A job without a target tried to open one: this is a bug in mailmove.")
 
 
+def _no_relay(job: RelayJob) -> Relay:
+    raise LocalProtocolError("A job without a relay tried to open one: this is a bug in mailmove.")
+
+
+def _nobody(question: str, answer: str) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Context:
     """What a job gets from outside.
 
-    `open_source(job, window)` and `open_target(job)` log in; `ok` turns False when the run shall stop; `created` is
-    told the path of an archive that is made, before anything is in it.
+    `open_source(job, window)`, `open_target(job)` and `open_relay(job)` log in; `confirm(question, answer)` tells
+    whether a person gave this very answer to a question, False where nobody can be asked; `ok` turns False when the run
+    shall stop; `created` is told the path of an archive that is made, before anything is in it.
     """
 
     open_source: Callable[[PullJob, int], Source] = _no_source
     open_target: Callable[[ReplayJob], Target] = _no_target
+    open_relay: Callable[[RelayJob], Relay] = _no_relay
+    confirm: Callable[[str, str], bool] = _nobody
     progress: Progress = field(default_factory=NoProgress)
     ok: Callable[[], bool] = _always
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

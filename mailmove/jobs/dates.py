@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from mailmove.jobs.crew import Crew
 from mailmove.model import ReportedException
-from mailmove.targets import Target
+from mailmove.targets import Outgoing, Sent, Target
 
 SAMPLE = 8
 """Messages that are looked at."""
@@ -48,7 +48,7 @@ class DateCheck:
         """Whether it was asked and not answered."""
         return self._asked and self._found is None
 
-    def ask(self, crew: Crew) -> None:
+    def ask(self, crew: Crew[Outgoing, Sent]) -> None:
         """Asks, if there is something to ask about and it was not asked before."""
         if self._sent and not self._asked:
             self._asked = True

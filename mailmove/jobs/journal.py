@@ -19,11 +19,19 @@ from mailmove.targets import Receipt
 class Journal:
     """Writes the records of one mailbox of one target."""
 
-    def __init__(self, archive: Archive, target: str, mailbox: str, part_numbers: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        target: str,
+        mailbox: str,
+        part_numbers: Sequence[int] | None = None,
+        selection: int = 0,
+    ) -> None:
+        """`part_numbers` and `selection` as Deliveries has them."""
         self._archive = archive
         self._target = target
         self._mailbox = mailbox
-        self.deliveries = Deliveries(archive.catalogue, target, mailbox, part_numbers)
+        self.deliveries = Deliveries(archive.catalogue, target, mailbox, part_numbers, selection)
 
     def write(self, records: Sequence[Record]) -> None:
         """Durable when it returns."""
@@ -43,10 +51,19 @@ class Journal:
         `repaired`: those that go out altered, every copy of them in the same way.
         """
         before = list(withdrawn)
+        return self._archive.append(*before, self.intention(uidvalidity, floor, digests, repaired)) + len(before)
+
+    def intention(
+        self,
+        uidvalidity: int,
+        floor: int,
+        digests: Sequence[Digest],
+        repaired: Mapping[Digest, Repaired] | None = None,
+    ) -> Record:
+        """What `intend` logs."""
         altered = {digest: _repairs(how) for digest, how in (repaired or {}).items()}
         fields = {"uidvalidity": uidvalidity, "floor": floor, "digests": list(digests), "repaired": altered or None}
-        intention = self._event("intend", **fields)
-        return self._archive.append(*before, intention) + len(before)
+        return self._event("intend", **fields)
 
     def decide_skip_present(self, uidvalidity: int, floor: int, *, skip_present: bool) -> None:
         """Logs whether to look for what came there otherwise: it holds for every later run."""
@@ -62,10 +79,11 @@ class Journal:
         date: InternalDate | None = None,
         was: str | None = None,
         repaired: Repaired | None = None,
+        code: str = "",
     ) -> Record:
         """The target has it: `by` append (it said so), found (looked up), or present (it came there otherwise).
 
-        `repaired`: how what it has differs from the archive's file.
+        `repaired`: how what it has differs from the archive's file. `code`: of the reply that says so, on SMTP.
         """
         record = self._event(
             "deliver",
@@ -77,6 +95,7 @@ class Journal:
             internal_date=timestamp(date.time) if date else None,
             internal_date_origin=date.origin.value if date else None,
             was=was,
+            code=code or None,
         )
         return record | (_repairs(repaired) if repaired else {})
 

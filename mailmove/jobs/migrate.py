@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mailmove.archive import is_archive
-from mailmove.jobs import Context, PullJob, ReplayJob
+from mailmove.jobs import Context, PullJob, RelayJob, ReplayJob
 from mailmove.jobs.pull import run_pull
 from mailmove.jobs.replay import run_replay
 from mailmove.jobs.replay_report import ReplayReport
@@ -28,7 +28,7 @@ class MigrateJob:
     """Both halves; the replay is of the pull's maildrop and archive."""
 
     pull: PullJob
-    replay: ReplayJob
+    replay: ReplayJob | RelayJob
     name: str = "migrate"
 
 
@@ -59,16 +59,35 @@ class MigrateReport:
 
 def run_migrate(job: MigrateJob, context: Context) -> MigrateReport:
     """One run of both. Raises what `open_target` raises, and what `run_pull` and `run_replay` raise."""
-    context.open_target(job.replay).quit()
+    _let_in(job.replay, context)
     report = MigrateReport(run_pull(replace(job.pull, delete_after=None), context))
     if report.pull.exit_code in GOES_ON and is_archive(job.replay.archive):
-        report.replay = run_replay(job.replay, context)
+        report.replay = _replay(job.replay, context)
         if job.pull.delete_after is not None and report.replay.exit_code in (0, 3) and not report.replay.missing:
             report.deletion = run_pull(deletion_job(job, report.replay.mailboxes), context)
     return report
 
 
+def _let_in(job: ReplayJob | RelayJob, context: Context) -> None:
+    if isinstance(job, RelayJob):
+        context.open_relay(job).quit()
+    else:
+        context.open_target(job).quit()
+
+
+def _replay(job: ReplayJob | RelayJob, context: Context) -> ReplayReport:
+    if isinstance(job, ReplayJob):
+        return run_replay(job, context)
+    from mailmove.jobs.relay import run_relay  # which a migration to IMAP does not need
+
+    return run_relay(job, context)
+
+
 def deletion_job(job: MigrateJob, mailboxes: Sequence[str]) -> PullJob:
-    """A pull that fetches nothing new and deletes what the target has, in one of these mailboxes."""
-    there = ((job.replay.target_name, tuple(mailboxes)),)
+    """A pull that fetches nothing new and deletes what the target has: in one of these mailboxes, or, where they are
+    recipients, for every one of them."""
+    target = job.replay.target_name
+    there: tuple[tuple[str, tuple[str, ...]], ...] = ((target, tuple(mailboxes)),)
+    if isinstance(job.replay, RelayJob):
+        there = tuple((target, (recipient,)) for recipient in mailboxes)
     return replace(job.pull, name="delete", delete_only=True, delivered_to=there)

@@ -11,11 +11,13 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
 
+from mailmove.archive.deliveries import Selected
 from mailmove.archive.layout import Layout
 from mailmove.archive.reading import read_message
 from mailmove.errors import ArchiveDamaged
-from mailmove.jobs.outgoing import IN_MEMORY, Letter
+from mailmove.jobs.outgoing import IN_MEMORY
 
 BUNCH, BUNCH_OCTETS = 32, 2 * 1024 * 1024
 """Messages, and octets of them, that are read in one go."""
@@ -23,15 +25,25 @@ BUNCH, BUNCH_OCTETS = 32, 2 * 1024 * 1024
 AHEAD = 2
 """Bunches."""
 
-Read = tuple[Letter, bytes | ArchiveDamaged | None]
-"""A letter and its octets; None if it is large."""
+Octets = bytes | ArchiveDamaged | None
+"""A message's; None if it is large."""
 
 
-def read_ahead(layout: Layout, letters: Iterable[Letter]) -> Iterator[Read]:
+class Addressed(Protocol):
+    """Whatever is on its way out with a message."""
+
+    @property
+    def message(self) -> Selected: ...
+
+
+Letter = TypeVar("Letter", bound=Addressed)
+
+
+def read_ahead(layout: Layout, letters: Iterable[Letter]) -> Iterator[tuple[Letter, Octets]]:
     """Each letter with its octets, in order."""
     letters = iter(letters)
     yield from _read_all(layout, itertools.islice(letters, 1))
-    waiting: deque[Future[list[Read]]] = deque()
+    waiting: deque[Future[list[tuple[Letter, Octets]]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="mailmove-read") as pool:
         for bunch in _bunches(letters):
             waiting.append(pool.submit(_read_all, layout, bunch))
@@ -54,11 +66,11 @@ def _bunches(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
         yield bunch
 
 
-def _read_all(layout: Layout, bunch: Iterable[Letter]) -> list[Read]:
+def _read_all(layout: Layout, bunch: Iterable[Letter]) -> list[tuple[Letter, Octets]]:
     return [(letter, _read(layout, letter)) for letter in bunch]
 
 
-def _read(layout: Layout, letter: Letter) -> bytes | ArchiveDamaged | None:
+def _read(layout: Layout, letter: Addressed) -> Octets:
     if letter.message.octets > IN_MEMORY:
         return None
     try:

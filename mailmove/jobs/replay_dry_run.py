@@ -18,7 +18,7 @@ from mailmove.archive.deliveries import Deliveries, Selected
 from mailmove.archive.merging_query import Versions
 from mailmove.archive.preflight_query import earlier_speed, subject
 from mailmove.errors import UsageError
-from mailmove.jobs import Context, ReplayJob, merging
+from mailmove.jobs import Context, RelayJob, ReplayJob, merging
 from mailmove.jobs.labels import labelling
 from mailmove.jobs.pace import Pace
 from mailmove.jobs.placement import placement_of, together
@@ -135,7 +135,7 @@ class _DryRun:
         return Preflight(looks, traits, rtt, estimate((look.survey for look in looks), speed, way))
 
 
-def check_maildrops(job: ReplayJob, catalogue: Catalogue) -> None:
+def check_maildrops(job: ReplayJob | RelayJob, catalogue: Catalogue) -> None:
     """Raises UsageError if it is not clear which maildrops are meant."""
     names = catalogue.maildrop_names()
     for name in job.maildrops:

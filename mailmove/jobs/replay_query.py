@@ -13,10 +13,10 @@ import itertools
 from mailmove.archive import Reader
 from mailmove.archive.deliveries import Deliveries
 from mailmove.errors import UsageError
-from mailmove.jobs import Context, ReplayJob
+from mailmove.jobs import Context, RelayJob, ReplayJob
 
 
-def check_query(job: ReplayJob) -> None:
+def check_query(job: ReplayJob | RelayJob) -> None:
     """Raises UsageError if the query means nothing."""
     if job.query is not None:
         from mailmove.archive.search.query import parse
@@ -24,7 +24,7 @@ def check_query(job: ReplayJob) -> None:
         parse(job.query)
 
 
-def narrow_down(job: ReplayJob, context: Context, deliveries: Deliveries) -> None:
+def narrow_down(job: ReplayJob | RelayJob, context: Context, deliveries: Deliveries) -> None:
     """From now on `deliveries` selects what the job's query finds only, if it has one.
 
     Raises UsageError (a dry run beside an index that is missing or behind), ArchiveBusy (another process is indexing),
@@ -36,13 +36,13 @@ def narrow_down(job: ReplayJob, context: Context, deliveries: Deliveries) -> Non
         _choose(job, job.query, deliveries)
 
 
-def _index(job: ReplayJob, context: Context) -> None:
+def _index(job: ReplayJob | RelayJob, context: Context) -> None:
     from mailmove.jobs.index import IndexJob, run_index
 
     run_index(IndexJob(job.archive, job.state_dir, job.wait), context)
 
 
-def _choose(job: ReplayJob, query: str, deliveries: Deliveries) -> None:
+def _choose(job: ReplayJob | RelayJob, query: str, deliveries: Deliveries) -> None:
     from mailmove.archive.search.find import Finder
     from mailmove.archive.search.query import parse
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Protocol
 
-from mailmove.jobs import Context, PullJob, ReplayJob
+from mailmove.jobs import Context, PullJob, RelayJob, ReplayJob
 from mailmove.jobs.against import AgainstJob, run_against
 from mailmove.jobs.against_report import AgainstReport
 from mailmove.jobs.index import IndexJob, IndexReport, run_index
 from mailmove.jobs.migrate import MigrateJob, MigrateReport, run_migrate
 from mailmove.jobs.pull import run_pull
 from mailmove.jobs.rebuild import RebuildJob, RebuildReport, run_rebuild
+from mailmove.jobs.relay import run_relay
+from mailmove.jobs.relay_report import RelayReport
 from mailmove.jobs.repair import RepairJob, run_repair
 from mailmove.jobs.repair_report import RepairReport
 from mailmove.jobs.replay import run_replay
@@ -19,7 +21,7 @@ from mailmove.jobs.replay_report import ReplayReport
 from mailmove.jobs.report import RunReport
 from mailmove.jobs.verify import VerifyJob, VerifyReport, run_verify
 
-Job = PullJob | ReplayJob | MigrateJob | VerifyJob | AgainstJob | RebuildJob | RepairJob | IndexJob
+Job = PullJob | ReplayJob | RelayJob | MigrateJob | VerifyJob | AgainstJob | RebuildJob | RepairJob | IndexJob
 
 
 class Report(Protocol):
@@ -47,6 +49,11 @@ def _(job: PullJob, context: Context) -> RunReport:
 @run_job.register
 def _(job: ReplayJob, context: Context) -> ReplayReport:
     return run_replay(job, context)
+
+
+@run_job.register
+def _(job: RelayJob, context: Context) -> RelayReport:
+    return run_relay(job, context)
 
 
 @run_job.register

@@ -33,7 +33,7 @@ from mailmove.jobs.merging import Merging
 from mailmove.jobs.outgoing import Copy, Letter, SeenPolicy
 from mailmove.jobs.pace import AHEAD, FIRST, Pace
 from mailmove.jobs.present import Present
-from mailmove.jobs.read_ahead import Read, read_ahead
+from mailmove.jobs.read_ahead import Octets, read_ahead
 from mailmove.jobs.settled import Settled
 from mailmove.model import Digest
 from mailmove.targets import Manner, Outgoing, Receipt, Sent, Target
@@ -90,7 +90,7 @@ class Window:
 
     def send(self, letters: Iterable[Letter], to_send: int) -> None:
         """All of these. Whatever it raises, what was settled before is logged, and `unanswered` is what is open."""
-        self._crew = Crew(self._wires.target, self._helpers(to_send))
+        self._crew: Crew[Outgoing, Sent] = Crew(self._wires.target, self._helpers(to_send))
         try:
             self._send_all(letters)
         except ConnectionLost:
@@ -174,7 +174,7 @@ class Window:
         messages, _ = self._pace.group(self._manner)
         return messages if self._announced else min(messages, FIRST)
 
-    def _read(self, letters: Iterable[Letter]) -> Iterator[Read]:
+    def _read(self, letters: Iterable[Letter]) -> Iterator[tuple[Letter, Octets]]:
         """Where messages are merged, which of them go is asked as late as can be, so nothing is read ahead."""
         return ((letter, None) for letter in letters) if self._doubt else read_ahead(self._layout, letters)
 
@@ -281,7 +281,7 @@ class Window:
             self._context.progress.received(octets)
         self._context.check()
 
-    def _take_in(self, heard: Heard) -> None:
+    def _take_in(self, heard: Heard[Sent]) -> None:
         for sent in heard.sent:
             self._answered(self._out.pop(sent.message), sent)
         self._stop = self._stop or heard.error  # the first says why, and how long a server wants to be left alone

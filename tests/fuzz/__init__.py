@@ -2,6 +2,7 @@
 
     python -m tests.fuzz.framing [--seconds 60]    the POP3 core, guided by coverage where atheris is installed
     python -m tests.fuzz.source [--seconds 60]     the whole POP3 source against a server that lies
+    python -m tests.fuzz.smtp [--seconds 60]       the SMTP and LMTP core against any server, on any line
     python -m tests.fuzz.framing FILE...           these inputs once, without atheris
     python -m tests.fuzz.seeds                     writes corpus/ anew
 

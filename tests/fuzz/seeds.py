@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz import framing, inputs, session, source
+from tests.fuzz import framing, inputs, session, smtp, source
 from tests.fuzz.engine import CORPUS
 from tests.fuzz.liar import KINDS as LIES
 
@@ -135,9 +135,33 @@ def _lies() -> dict[str, bytes]:
     }
 
 
+def smtp_seeds() -> dict[str, bytes]:
+    """Each way of sending, with refusals at each place, broken lines, an end of the session, and nonsense."""
+    mail: tuple[Named, ...] = (*LETTERS, ("to two", DOTS), ("to another", b"\r\n.\r\nQUIT\r\n"), *LETTERS[:3])
+    ways = {
+        f"{'lmtp' if way & smtp.LMTP else 'smtp'}-{'pipelining' if way & smtp.PIPELINING else 'waiting'}"
+        f"-{'bdat' if way & smtp.CHUNKING else 'data'}": way
+        for way in range(8)
+    }
+    refusals = ("answer", bytes([0, 0, 0, 0, 1, 0, 0, 2, 1, 0, 1, 3, 0, 0, 6, 0, 2, 1]))
+    return {
+        **{name: _smtp(way, *mail) for name, way in ways.items()},
+        **{f"{name}-refused": _smtp(way | smtp.GULLIBLE, refusals, *mail) for name, way in ways.items()},
+        **{f"{name}-cut": _smtp(way, *mail, takes=60) for name, way in ways.items()},
+        **{f"{name}-deaf": _smtp(way | smtp.AT_ONCE, *mail, hears=30) for name, way in ways.items()},
+        **{f"{name}-closed": _smtp(way, ("answer", bytes(9) + b"\5"), *mail) for name, way in ways.items()},
+        "nonsense": _smtp(7, ("answer", bytes(5)), ("nonsense", b"250 ok\r\n250 ok"), *mail),
+        "no-reply": _smtp(6, ("nonsense", b"hello"), *mail),
+    }
+
+
+def _smtp(flags: int, *items: Named, takes: int = 0, hears: int = 0) -> bytes:
+    return _built(bytes([flags, CUT, takes, hears]), smtp.KINDS, items)
+
+
 def main() -> None:
     """Writes the corpus; files that are no seed any more go."""
-    for target, seeds in (("framing", framing_seeds()), ("source", source_seeds())):
+    for target, seeds in (("framing", framing_seeds()), ("smtp", smtp_seeds()), ("source", source_seeds())):
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)
         for stale in _files(folder) - seeds.keys():

@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import engine, framing, inputs, seeds, source
+from tests.fuzz import engine, framing, inputs, seeds, smtp, source
 
-CHECKS: dict[str, Callable[[bytes], None]] = {"framing": framing.check, "source": source.check}
-SEEDS = {"framing": seeds.framing_seeds, "source": seeds.source_seeds}
+CHECKS: dict[str, Callable[[bytes], None]] = {
+    "framing": framing.check,
+    "smtp": smtp.check,
+    "source": source.check,
+}
+SEEDS = {"framing": seeds.framing_seeds, "smtp": seeds.smtp_seeds, "source": seeds.source_seeds}
 
 PIECES = st.sampled_from([b"+OK", b"-ERR", b"\r\n", b"\n", b".", b"..", b"\r\n.\r\n", b"\0", b"\xff", b"1 2", b"+ "])
 PAYLOADS = st.one_of(st.lists(PIECES, max_size=8).map(b"".join), st.binary(max_size=12))
@@ -43,6 +47,12 @@ def test_framing_over_any_program(head: bytes, items: list[inputs.Item]) -> None
 @given(st.binary(min_size=source.HEAD, max_size=source.HEAD), ITEMS)
 def test_source_against_any_server(head: bytes, items: list[inputs.Item]) -> None:
     source.check(inputs.build(head, items))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(min_size=smtp.HEAD, max_size=smtp.HEAD), ITEMS)
+def test_smtp_against_any_server(head: bytes, items: list[inputs.Item]) -> None:
+    smtp.check(inputs.build(head, items))
 
 
 @given(st.binary(max_size=80))

@@ -19,7 +19,7 @@ from tests.fuzz import engine
 SECONDS, RUNS, PATIENCE = 30, 5000, 200
 
 
-@pytest.mark.parametrize("target", ["framing", "source"])
+@pytest.mark.parametrize("target", ["framing", "smtp", "source"])
 def test_atheris_finds_nothing(target: str, full: bool, seed: int, tmp_path: Path) -> None:
     if reason := engine.missing():
         unavailable(reason)

@@ -1,15 +1,17 @@
-"""A real Cyrus (IMAP) on a free loopback port, in a folder of its own.
+"""A real Cyrus (IMAP and LMTP) on free loopback ports, in a folder of its own.
 
 Strategy: Debian's programs with two configuration files of ours, so nothing of a Cyrus that the machine may run is
 touched. cyrus-common is installed as it comes; cyrus-imapd excludes dovecot-imapd, so tests/run only unpacks it. Any
-user name is accepted with any password, and has an inbox from its first login on. All runs as the package's user where
-we are root, else as us, in a process group of its own; only that group is ever signalled.
+user name is accepted with any password, and has an inbox from its first login or its first message on. All runs as the
+package's user where we are root, else as us, in a process group of its own; only that group is ever signalled.
 
 What it does otherwise than Dovecot: it refuses messages with NUL, bare newlines or a broken header, and, unless
-`munge8bit: no` is among the `extra` lines of its imapd.conf, puts an X for every octet above 0x7F in a header.
+`munge8bit: no` is among the `extra` lines of its imapd.conf, puts an X for every octet above 0x7F in a header. By LMTP
+it says 250 to a message whose Message-ID and Date an inbox had by LMTP before, and drops it, unless
+`duplicatesuppression: no` is there, too.
 
     with Cyrus() as server:
-        server.ports["imap"]
+        server.ports["imap"], server.ports["lmtp"]
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ from tests.support.client import HOST
 
 PROGRAMS = Path("/usr/lib/cyrus/bin")
 UNPACKED = Path(__file__).resolve().parents[2] / ".venv-test" / "cyrus" / PROGRAMS.relative_to("/")
-MASTER, RECOVER, INFO = PROGRAMS / "master", PROGRAMS / "ctl_cyrusdb", PROGRAMS / "cyr_info"
+MASTER, RECOVER, INFO, LMTPD = (PROGRAMS / name for name in ("master", "ctl_cyrusdb", "cyr_info", "lmtpd"))
 USER = "cyrus"
 START_LIMIT, STOP_LIMIT = 20.0, 10.0
+GREETINGS = {"imap": b"* OK", "lmtp": b"220"}
 
 SETTINGS = """\
 configdirectory: {folder}/state
@@ -45,19 +48,21 @@ sasl_pwcheck_method: alwaystrue
 sasl_mech_list: PLAIN LOGIN
 allowplaintext: yes
 autocreate_quota: 0
+autocreate_post: yes
 unixhierarchysep: yes
 altnamespace: yes
 virtdomains: off
 {extra}
 """
-"""imapd.conf(5). `autocreate_quota: 0` is what makes inboxes, without a limit."""
+"""imapd.conf(5). `autocreate_quota: 0` is what makes inboxes, without a limit; for LMTP, too, by `autocreate_post`."""
 
 SERVICES = """\
 START {{
   recover cmd="{recover} -C {settings} -r"
 }}
 SERVICES {{
-  imap cmd="{imapd} -C {settings}" listen="{host}:{port}" proto="tcp4" prefork=1
+  imap cmd="{imapd} -C {settings}" listen="{host}:{imap_port}" proto="tcp4" prefork=1
+  lmtp cmd="{lmtpd} -a -C {settings}" listen="{host}:{lmtp_port}" proto="tcp4" prefork=1
 }}
 EVENTS {{
 }}
@@ -146,7 +151,7 @@ class Cyrus:
         return self._start_once()
 
     def _start_once(self) -> None:
-        self.ports = free_ports(["imap"])
+        self.ports = free_ports(GREETINGS)
         settings, services = self._configure()
         root = os.getuid() == 0
         with (self.folder / "log").open("ab") as log:
@@ -161,21 +166,23 @@ class Cyrus:
                 group=self._owner.pw_gid if root else None,
                 extra_groups=[] if root else None,
             )
-        self._wait(self.ports["imap"])
+        for name, port in self.ports.items():
+            self._wait(port, GREETINGS[name])
 
     def _configure(self) -> tuple[Path, Path]:
         settings, services = self.folder / "imapd.conf", self.folder / "cyrus.conf"
         settings.write_text(SETTINGS.format(folder=self.folder, user=self._owner.pw_name, extra=self._extra))
-        programs = {"recover": RECOVER, "imapd": self.folder / "imapd"}
-        services.write_text(SERVICES.format(settings=settings, host=HOST, port=self.ports["imap"], **programs))
+        programs = {"recover": RECOVER, "imapd": self.folder / "imapd", "lmtpd": LMTPD}
+        ports = {f"{name}_port": port for name, port in self.ports.items()}
+        services.write_text(SERVICES.format(settings=settings, host=HOST, **ports, **programs))
         return settings, services
 
-    def _wait(self, port: int) -> None:
+    def _wait(self, port: int, greeting: bytes) -> None:
         """Until it greets; OSError when it has ended, is somebody else, or time is up."""
         deadline = time.monotonic() + START_LIMIT
         while self._process and self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                return _greeted(port)
+                return _greeted(port, greeting)
             time.sleep(0.01)
         raise OSError(f"cyrus does not greet on port {port}: {self.log[-2000:]}")
 
@@ -188,11 +195,11 @@ class Cyrus:
             process.wait(STOP_LIMIT)
 
 
-def _greeted(port: int) -> None:
+def _greeted(port: int, start: bytes) -> None:
     """Raises OSError."""
     with socket.create_connection((HOST, port), START_LIMIT) as session, session.makefile("rb") as answers:
         greeting = answers.readline()
-    if not greeting.startswith(b"* OK") or b"Cyrus" not in greeting:
+    if not greeting.startswith(start) or b"Cyrus" not in greeting:
         raise OSError(f"not the greeting of a Cyrus: {greeting!r}")
 
 

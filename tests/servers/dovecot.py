@@ -1,4 +1,4 @@
-"""A real Dovecot (POP3 and IMAP) on free loopback ports, in a folder of its own.
+"""A real Dovecot (POP3 and IMAP, if asked for LMTP) on free loopback ports, in a folder of its own.
 
 Strategy: mail is put into the maildirs by hand, named so that Dovecot need not open the files to know their sizes, so
 10,000 messages are a matter of a second; then the index is built once, as a long-lived mailbox has it. Any user name is
@@ -36,7 +36,19 @@ from tests.support.client import HOST, PASSWORD
 TEMPLATE = Path(__file__).with_name("dovecot.conf.template")
 PLAIN, TLS = ("pop3", "imap"), ("pop3s", "imaps")
 BINARY = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin") or ""
+LIBRARIES = ("/usr/lib/dovecot", "/usr/libexec/dovecot", "/usr/local/libexec/dovecot")
 START_LIMIT, STOP_LIMIT = 20.0, 10.0
+LMTP = """\
+protocols = $protocols lmtp
+service lmtp {{
+  inet_listener lmtp {{
+    port = {port}
+  }}
+  unix_listener {socket} {{
+    mode = 0666
+  }}
+}}
+"""
 AS_ME = "default_login_user = {user}\ndefault_internal_user = {user}\ndefault_internal_group = {group}"
 FIRST_SECOND = 1_700_000_000
 
@@ -48,6 +60,12 @@ def missing() -> str:
     if not version().startswith("2.3."):
         return f"dovecot {version()} is here, but tests/servers/dovecot.conf.template is written for 2.3"
     return certs.missing()
+
+
+def lmtp_missing() -> str:
+    """Why no Dovecot can be started with LMTP here, or ""."""
+    here = any((folder / "lmtp").exists() for folder in map(Path, LIBRARIES))
+    return missing() or ("" if here else "dovecot has no LMTP here (Debian: apt install dovecot-lmtpd)")
 
 
 def version() -> str:
@@ -65,6 +83,7 @@ def free_ports(names: Iterable[str]) -> dict[str, int]:
 class Dovecot:
     """One server. `certificate` is one of certs.KINDS; with `ssl=False` there is neither STLS nor a TLS port.
 
+    With `lmtp` it also takes mail for anybody, on the port "lmtp" and on `lmtp_socket`.
     With `lock_session` a second session on a maildrop is told [IN-USE], after the 10 s for which Dovecot waits first.
     """
 
@@ -74,6 +93,7 @@ class Dovecot:
         ssl: bool = True,
         certificate: str = "good",
         lock_session: bool = False,
+        lmtp: bool = False,
         password: str = PASSWORD,
         extra: str = "",
         folder: Path | None = None,
@@ -83,6 +103,7 @@ class Dovecot:
         self._temporary = folder is None
         self._options = {"ssl": ssl, "certificate": certificate, "lock_session": lock_session, "extra": extra}
         self._password = password
+        self._lmtp = lmtp
         self._seeded: defaultdict[str, int] = defaultdict(int)
         self._owner = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,7 +149,7 @@ class Dovecot:
         return self._start_once()
 
     def _start_once(self) -> None:
-        names = PLAIN + TLS if self._options["ssl"] else PLAIN
+        names = (*PLAIN, *(TLS if self._options["ssl"] else ()), *(("lmtp",) if self._lmtp else ()))
         self.ports = free_ports(names)
         config = self.folder / "dovecot.conf"
         config.write_text(self._config())
@@ -161,8 +182,15 @@ class Dovecot:
             uid=self._owner.pw_uid,
             gid=self._owner.pw_gid,
             lock_session="yes" if self._options["lock_session"] else "no",
-            extra=self._options["extra"],
+            extra=self._lmtp_config() + str(self._options["extra"]),
         )
+
+    @property
+    def lmtp_socket(self) -> Path:
+        return self.folder / "lmtp.sock"
+
+    def _lmtp_config(self) -> str:
+        return LMTP.format(port=self.ports["lmtp"], socket=self.lmtp_socket) if self._lmtp else ""
 
     def _wait(self, port: int) -> None:
         """Until somebody answers on this port; OSError when Dovecot has ended or time is up."""

@@ -1,4 +1,4 @@
-"""What a person may type as SOURCE, and what comes of a mistake: one clear sentence, and no password in it.
+"""What a person may type as SOURCE, or as a mail target; of a mistake comes one clear sentence, and no password in it.
 
 Strategy: tables of what must be taken and what must be refused; then arbitrary text, which must be one or the other and
 never anything else. Ends of lines, wherever they hide, would be commands to a server, so they get a table of their own.
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailmove.endpoints import parse_source
+from mailmove.endpoints import is_relay, parse_relay, parse_source
 from mailmove.errors import UsageError
 
 
@@ -147,3 +147,101 @@ def test_the_ports_of_a_maildrop() -> None:
     assert str(parse_source("pop3://me@pop.example").maildrop()) == "me@pop.example"
     assert str(parse_source("pop3s://me@[::1]:1995").maildrop()) == "me@[::1]:1995"
     assert str(parse_source("pop3s://me@pop.example:1995").maildrop("home")) == "home"
+
+
+# ---- SMTP and LMTP targets
+
+
+def refused_relay(text: str) -> str:
+    """The sentence."""
+    with pytest.raises(UsageError) as caught:
+        parse_relay(text)
+    sentence = caught.value.message
+    assert sentence.isprintable() and sentence.endswith(".") and len(sentence) < 300, sentence
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "host", "port", "path", "name"),
+    [
+        ("smtp://me@mx.example", "me", "mx.example", 587, "", "smtp://me@mx.example"),
+        ("smtps://me@mx.example", "me", "mx.example", 465, "", "smtp://me@mx.example"),
+        ("smtps://me@gmx.de@MX.example:1465/", "me@gmx.de", "mx.example", 1465, "", "smtp://me@gmx.de@mx.example"),
+        ("SMTP://mx.example", "", "mx.example", 587, "", "smtp://mx.example"),
+        ("smtp://mx.example:25", "", "mx.example", 25, "", "smtp://mx.example"),
+        ("lmtp://mx.example", "", "mx.example", 24, "", "lmtp://mx.example"),
+        ("lmtp://me@mx.example:2003", "me", "mx.example", 2003, "", "lmtp://me@mx.example"),
+        ("lmtp://[::1]:24", "", "::1", 24, "", "lmtp://::1"),
+        ("lmtp:///run/dovecot/lmtp", "", "", 0, "/run/dovecot/lmtp", "lmtp:///run/dovecot/lmtp"),
+        ("LMTP:///a b/c%20d:24@x", "", "", 0, "/a b/c d:24@x", "lmtp:///a b/c d:24@x"),
+    ],
+)
+def test_a_relay_is_taken(text: str, user: str, host: str, port: int, path: str, name: str) -> None:
+    url = parse_relay(text)
+    assert (url.user, url.host, url.port, url.path, url.name) == (user, host, port, path, name)
+    assert is_relay(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["imaps://me@x", "imap://x", "pop3s://me@x", "me@x.example", "smtp", "smtp:x", "", "/a"]
+)
+def test_what_is_no_relay_is_told_from_one(text: str) -> None:
+    assert not is_relay(text)
+    assert "is no SMTP or LMTP target; give one like smtps://me@gmx.de@mail.gmx.net" in refused_relay(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("smtp://", "smtps://@mx.example", "smtp:///run/socket", "lmtp://", "lmtp://me@", "lmtp://me@/run/socket"),
+        *(
+            "smtp://mx.example:x",
+            "smtp://mx.example/inbox",
+            "smtp://mx.example?x",
+            "smtp://mx example",
+            "lmtp://@/run/x",
+        ),
+    ],
+)
+def test_a_relay_without_a_host_is_refused(text: str) -> None:
+    assert is_relay(text) and "names no host; give it like" in refused_relay(text)
+
+
+@pytest.mark.parametrize("text", ["lmtp:///", "lmtp:////"])
+def test_a_socket_needs_a_path(text: str) -> None:
+    assert "names no socket; give its whole path, like lmtp:///path/to/socket." in refused_relay(text)
+
+
+@pytest.mark.parametrize("port", [0, 65536])
+def test_a_port_that_a_relay_cannot_have(port: int) -> None:
+    assert f"There is no port {port}" in refused_relay(f"smtp://mx.example:{port}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["smtp://me:hunter2@mx.example", "smtps://me@gmx.de:hunter2@mx.example", "lmtp://:hunter2@x", "smtp://a:hunter2"],
+)
+def test_a_password_in_a_relay_is_refused_and_not_repeated(text: str) -> None:
+    assert "hunter2" not in refused_relay(text)
+
+
+@pytest.mark.parametrize("bad", BREAKS, ids=ascii)
+@pytest.mark.parametrize("where", ["smtp://m{}e@mx.example", "lmtp:///run/{}x", "{}smtp://mx.example"])
+def test_a_control_character_anywhere_in_a_relay(where: str, bad: str) -> None:
+    assert "control character" in refused_relay(where.format(bad))
+
+
+@pytest.mark.parametrize("text", ["smtp://me%0d%0a@mx.example", "lmtp:///run%0ax", "lmtp:///%00", "lmtp:///x%e2%80%a8"])
+def test_a_control_character_that_hides_behind_percent_in_a_relay(text: str) -> None:
+    assert "control character" in refused_relay(text)
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(st.sampled_from(("smtp", "lmtp", "/", *PIECES))).map("".join)))
+def test_any_text_is_a_harmless_relay_or_none(text: str) -> None:
+    try:
+        url = parse_relay(text)
+    except UsageError as error:
+        assert error.message.isprintable()
+        return
+    assert bool(url.host) != bool(url.path) and (url.host + url.path + url.user).isprintable()
+    assert is_relay(text) and (0 < url.port < 65536 or url.path.startswith("/"))

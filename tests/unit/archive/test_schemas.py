@@ -194,5 +194,5 @@ def test_of_the_test_an_earlier_one_cannot_be_read_as_todays(archive: Path) -> N
     with pytest.raises(ArchiveOutdated), Reader.open(archive).catalogue():
         raise AssertionError("it was opened")
     with contextlib.closing(sqlite3.connect(archive / "archive.db")) as connection:
-        names = {row[1] for row in connection.execute("PRAGMA table_info(deliveries)")}
-    assert "digest" in names and "sent_digest" not in names
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "target_budget" in names and "target_messages" not in names
