@@ -59,10 +59,11 @@ def skip(
 
 def _target_name(text: str) -> str:
     """A target's name as the log has it, from that name or from its URL."""
-    from mailmove.endpoints import parse_target
+    from mailmove.endpoints import is_relay, parse_relay, parse_target
     from mailmove.errors import UsageError
 
+    parse = parse_relay if is_relay(text) else parse_target
     try:
-        return parse_target(text).name if text else ""
+        return parse(text).name if text else ""
     except UsageError:
         return text

@@ -52,6 +52,10 @@ class RelayPace:
         return max(1, int(most * self.share)), max(1, int(OCTETS * self.share))
 
     def group(self, traits: RelayTraits) -> tuple[int, int]:
-        """(messages, octets) that are announced together: half of what may be under way, so that some always is."""
+        """(messages, octets) that are announced together: half of what may be under way, so that some always is.
+
+        Less one: without CHUNKING the last of a group is answered only when the next one begins, and the one after that
+        must have room by then, or the line waits for the log.
+        """
         messages, octets = self.under_way(traits)
-        return max(1, min(GROUP, messages // 2)), max(1, min(GROUP_OCTETS, octets // 2))
+        return max(1, min(GROUP, (messages - 1) // 2)), max(1, min(GROUP_OCTETS, octets // 2))

@@ -246,6 +246,7 @@ class ImapTarget:
         add_labels(self._connection, self._selected(), uids, labels)
 
     def _selected(self) -> str:
+        self._sender.check()
         if not self._mailbox:
             raise LocalProtocolError("No mailbox was selected.")
         return self._mailbox

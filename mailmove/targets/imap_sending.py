@@ -64,7 +64,7 @@ class Sender:
 
     def send(self, mailbox: str, messages: Sequence[Outgoing]) -> None:
         """One command for all where the server batches, else one for each."""
-        self._check()
+        self.check()
         if self.manner.batched:
             self._begin(mailbox, list(messages))
         else:
@@ -107,7 +107,7 @@ class Sender:
     def reap(self, *, wait: bool = True) -> list[Sent]:
         """See Target.reap. What an answer means that ended the session is raised by whatever is called next."""
         if wait:
-            self._check()
+            self.check()
             self._reap()
         else:
             try:
@@ -117,7 +117,8 @@ class Sender:
         told, self._told = self._told, []
         return told
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises what an answer meant that has ended the session, if nobody was told yet."""
         trouble, self._trouble = self._trouble, None
         if trouble:
             raise trouble
