@@ -97,7 +97,7 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(filled: Path, target:
 
 
 @pytest.mark.parametrize(
-    "target", ["", "imap.example", "imaps://imap.example", "imaps://@imap.example", "pop3s://me@host", "smtp://me@host"]
+    "target", ["", "imap.example", "imaps://imap.example", "imaps://@imap.example", "pop3s://me@host", "jmap://me@host"]
 )
 def test_a_target_that_is_none(filled: Path, target: str) -> None:
     refused(mailmove(*words(target, filled)), USAGE, "imaps://me@gmx.de@imap.gmx.net")
