@@ -9,11 +9,12 @@ reads, so a server that talks before it reads on cannot deadlock us.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mailmove.errors import ConnectionLost, LocalProtocolError, TimedOut
+from mailmove.errors import ConnectionLost, TimedOut
+from mailmove.protocols.whole import whole
 from mailmove.targets.imap_wire import CRLF, Wire
 
 GATHER = 64 * 1024
@@ -126,22 +127,3 @@ class AppendWire(Wire):
             if self.tagged_commands[tag]:
                 self.shutdown()
                 self._answered_before(tag)
-
-
-def whole(chunks: Iterable[bytes], octets: int) -> Iterator[bytes]:
-    """The chunks, each one late: the last is not given away before it is known to be the last.
-
-    Raises LocalProtocolError if they are not `octets` octets.
-    """
-    total, held = 0, b""
-    for chunk in filter(None, chunks):
-        total += len(chunk)
-        if total > octets:  # before `held` goes: it may be all that was announced
-            break
-        if held:
-            yield held
-        held = chunk
-    if total != octets:
-        raise LocalProtocolError(f"A message of {octets} octets was announced, but {total} came; it was not sent.")
-    if held:
-        yield held

@@ -1,8 +1,7 @@
-r"""The octets of a message on their way out: exactly as many as announced, and for DATA with their dots stuffed.
+r"""The octets of a message on their way out by DATA: with their dots stuffed.
 
-Strategy: the last chunk is held back until it is known to be the last, and that the message is all there: what is read
-from a disk may prove damaged at its very end, and then the message must not be whole on the wire. Dots are stuffed by
-the chunk, never by the line; what a chunk's edge may hide is looked for in two octets of the chunk before.
+Strategy: dots are stuffed by the chunk, never by the line; what a chunk's edge may hide is looked for in two octets of
+the chunk before. That it is all of a message, and no more, is seen to before (protocols/whole.py).
 
 Rules that live here:
 - A dot after CRLF, and one at the very beginning, is doubled (RFC 5321 section 4.5.2). No other one is.
@@ -19,22 +18,6 @@ from mailmove.errors import LocalProtocolError
 
 END = b".\r\n"
 CRLF = b"\r\n"
-
-
-def whole(chunks: Iterable[bytes], octets: int) -> Iterator[bytes]:
-    """The chunks, each one late, without empty ones. Raises LocalProtocolError if they are not `octets` octets."""
-    total, held = 0, b""
-    for chunk in filter(None, chunks):
-        total += len(chunk)
-        if total > octets:  # before `held` goes: it may be all that was announced
-            break
-        if held:
-            yield held
-        held = chunk
-    if total != octets:
-        raise LocalProtocolError(f"A message of {octets} octets was announced, but {total} came; it was not sent.")
-    if held:
-        yield held
 
 
 def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -28,8 +28,9 @@ from typing import Generic
 from mailmove.model import Body, Reply, Transcript
 from mailmove.protocols.smtp import commands
 from mailmove.protocols.smtp.commands import Offers
-from mailmove.protocols.smtp.content import END, stuffed, whole
+from mailmove.protocols.smtp.content import END, stuffed
 from mailmove.protocols.smtp.course import Course, Due, Kind, M
+from mailmove.protocols.whole import whole
 
 LARGE = 1024 * 1024
 """Octets of a message that always waits until its recipients were accepted."""

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailmove.errors import LocalProtocolError
-from mailmove.protocols.smtp.content import END, stuffed, whole
+from mailmove.protocols.smtp.content import END, stuffed
+from mailmove.protocols.whole import whole
 from tests.fuzz.inputs import cut
 
 LINES = st.lists(st.sampled_from([b".", b"..", b"", b"x", b".x", b"x.", b"\0", b"\xff", b". QUIT"]), max_size=12)
