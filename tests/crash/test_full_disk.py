@@ -167,7 +167,8 @@ def test_a_disk_of_2_mb_is_full_after_the_first_messages(disk: SmallDisk) -> Non
         assert 0 < result.json()["stored"] < SMALL / len(letters[0].body), result
         assert_nothing_false(disk.archive, result)
         again = pull(proxy.port, disk.archive)  # not begun, or there is not even room for the record that it began
-        assert (again.code, again.stderr.count("free some")) == (TRY_AGAIN, 1), again
+        assert (again.code, len(again.stderr.splitlines())) == (TRY_AGAIN, 1) and "free some" in again.stderr, again
+        assert again.json()["outcome"] == "failed" and not again.json().get("stored"), again
         assert_resumes(disk, proxy.port, {letter.unique_id: letter.body for letter in letters})
 
 
