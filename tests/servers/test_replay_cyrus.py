@@ -177,12 +177,13 @@ def test_a_message_with_an_altered_header_is_found_again_and_not_sent_twice(
         process = start_mailmove(*words(url(proxy.port, user), archive_dir, "--allow-plaintext"))
 
         def end_both(session: Session) -> None:
+            archives.wait_until_announced(archive_dir, len(messages))
             kill(process)
             reset(session)
 
         proxy.at_up(len(messages[0]) // 2, end_both)
         finish(process)
-    assert archives.unsettled(archive_dir), "nothing was under way"
+    assert archives.unsettled(archive_dir).total() == 2, "the two were not under way"
     assert at_cyrus(cyrus, user) == []
     with Referee(port, user) as referee:
         for octets in messages:

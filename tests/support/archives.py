@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+PATIENCE = 30.0
+"""Seconds a running process gets for what it is certain to do."""
+PAUSE = 0.01
+"""Seconds between two looks at its log."""
 
 
 def digest(octets: bytes) -> str:
@@ -34,6 +40,20 @@ def unsettled(archive: Path) -> Counter[tuple[int, str]]:
         elif "intend" in record:
             open_ones[record["intend"], record["digest"]] -= 1
     return +open_ones
+
+
+def wait_until_announced(archive: Path, messages: int) -> None:
+    """Until the log of a running replay has announced so many: it has no other way to say so. Counts whole lines."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := _announced(archive)) < messages:
+        assert time.monotonic() < deadline, f"{found} of {messages} messages are announced"
+        time.sleep(PAUSE)
+
+
+def _announced(archive: Path) -> int:
+    octets = b"".join(segment.read_bytes() for segment in sorted((archive / "log").glob("*.jsonl")))
+    lines = (json.loads(line) for line in octets.split(b"\n")[:-1] if line)
+    return sum(len(record["digests"]) for record in lines if record["t"] == "intend")
 
 
 def places(archive: Path, *, again: bool = True) -> list[tuple[str, str]]:
