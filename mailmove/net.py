@@ -1,35 +1,21 @@
-"""The network: a Stream, how to open one, and how hosts are named on it (design.md section 4).
+"""The network: a Stream, and how to open one (design.md section 4).
 
-Strategy: sockets never block. One place waits (`_wait`), in slices, so that a stop that was asked for is heard within
-half a second, and so that a timeout means "no progress for so long", never "took so long in all". `exchange` reads
-while it writes: a server that stops reading until its output is taken cannot deadlock us. The only import of socket,
-and beside tls.py of ssl.
+Strategy: sockets never block. One place waits (`_wait`), in slices, so that a timeout means "no progress for so long",
+never "took so long in all". `exchange` reads while it writes: a server that stops reading until its output is taken
+cannot deadlock us. Beside dial.py the only import of socket, and beside tls.py of ssl.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import selectors
 import socket
 import ssl
-import time
-from collections.abc import Callable
 
-from mailmove.errors import (
-    ConfigurationError,
-    ConnectionLost,
-    HostUnreachable,
-    Interrupted,
-    MailmoveError,
-    TimedOut,
-    UsageError,
-)
+from mailmove.dial import Ahead, Deadline, Ok, dial, dial_unix, shown_peer, wait_for
+from mailmove.errors import ConfigurationError, ConnectionLost, HostUnreachable, MailmoveError, TimedOut
+from mailmove.hosts import wire_name
 from mailmove.tls import TlsPolicy, pin_of, refusal
-
-SLICE = 0.5
-"""Seconds between two looks at whether the run shall stop."""
 
 READ = 256 * 1024
 TLS_ADVICE = "use the server's TLS port (995 for POP3), or pop3:// to start TLS after the greeting (STLS, port 110)"
@@ -44,35 +30,6 @@ CERTIFICATE_ALERTS = frozenset(
     }
 )
 """What a server says that wants another client certificate, or one at all (RFC 8446 section 6.2)."""
-
-AMBIGUOUS = "ß\u03c2\u200c\u200d"
-"""Characters that old and new rules for domain names read differently (RFC 5894 section 7.2)."""
-
-Ok = Callable[[], bool]
-
-
-class Deadline:
-    """So many seconds from now."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-
-def wait_for(sock: socket.socket, events: int, deadline: Deadline, ok: Ok) -> bool:
-    """Waits until one of `events` is there; False when the deadline has come. Raises Interrupted when not `ok`."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, events)
-        while not selector.select(min(SLICE, deadline.left)):
-            if not ok():
-                raise Interrupted("Interrupted.")
-            if not deadline.left:
-                return False
-    return True
 
 
 class Stream:
@@ -219,90 +176,23 @@ class Stream:
             self._socket.close()
 
 
-def connect(host: str, port: int, *, timeout: float, ok: Ok) -> Stream:
-    """A TCP connection to the first address of `host` that answers. Raises HostUnreachable, Interrupted, UsageError."""
-    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        addresses = socket.getaddrinfo(wire_name(host), port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise HostUnreachable(
-            f"There is no host {host!r} ({_words(error)}); check the spelling and the network."
-        ) from error
-    failures: list[OSError] = []
-    for family, kind, protocol, _, address in addresses:
-        try:
-            return Stream(_connected(socket.socket(family, kind, protocol), address, timeout, ok), peer, timeout, ok)
-        except OSError as error:
-            failures.append(error)
-    raise HostUnreachable(f"{peer} could not be reached: {_words(failures[0])}; check host and port.") from failures[0]
+def connect(host: str, port: int, *, timeout: float, ok: Ok, ahead: Ahead | None = None) -> Stream:
+    """A TCP connection to the first address of `host` that answers; the one that was made `ahead`, if one was.
+
+    Raises HostUnreachable, Interrupted, UsageError.
+    """
+    sock = ahead.take(ok) if ahead else dial(host, port, timeout=timeout, ok=ok)
+    return Stream(sock, shown_peer(host, port), timeout, ok)
 
 
 def connect_unix(path: str, *, timeout: float, ok: Ok) -> Stream:
     """A connection to the Unix socket at `path`, which is its peer's name, too. Raises HostUnreachable, UsageError."""
-    if not hasattr(socket, "AF_UNIX"):
-        raise UsageError(f"There are no Unix sockets on this system; {path!r} cannot be reached.")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)  # it is connected at once or never: its other end is on this machine
-        sock.connect(path)
-    except OSError as error:
-        sock.close()
-        raise HostUnreachable(
-            f"The socket {path} could not be reached: {_words(error)}; check the path, and whether its server runs."
-        ) from error
-    return Stream(sock, path, timeout, ok)
-
-
-def wire_name(host: str) -> str:
-    """A host name as DNS and TLS have it, in ASCII (RFC 3490 section 4). Raises UsageError."""
-    if host.isascii():
-        return host
-    if any(character in AMBIGUOUS for character in host):
-        raise UsageError(
-            f"The host name {host!r} can mean two domains, by old and by new rules; give it in its xn-- form."
-        )
-    try:
-        return host.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        raise UsageError(f"{host!r} is no host name; check the spelling.") from None
-
-
-def shown_name(host: str) -> str:
-    """A host name as a person reads it, so that its two spellings are one. Raises UsageError."""
-    name = wire_name(host)
-    if "xn--" not in name.lower():
-        return name
-    try:
-        shown = name.encode("ascii").decode("idna")
-    except UnicodeError:
-        return name  # of the new rules, or no name at all: as it was given
-    return shown if shown.isprintable() and wire_name(shown) == name else name
+    return Stream(dial_unix(path), path, timeout, ok)
 
 
 def _tls_name(host: str) -> str:
     """What the certificate must name, and SNI says: an address without its zone (RFC 6874)."""
     return host.partition("%")[0] if ":" in host else wire_name(host)
-
-
-def _connected(sock: socket.socket, address: object, timeout: float, ok: Ok) -> socket.socket:
-    try:
-        sock.setblocking(False)
-        code = sock.connect_ex(address)  # type: ignore[arg-type]  # whatever getaddrinfo gave for this family
-        if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-            code = _wait_connected(sock, timeout, ok)
-        if code:
-            raise OSError(code, os.strerror(code))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _wait_connected(sock: socket.socket, timeout: float, ok: Ok) -> int:
-    if not wait_for(sock, selectors.EVENT_WRITE, Deadline(timeout), ok):
-        return errno.ETIMEDOUT
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def _words(error: BaseException) -> str:

@@ -110,8 +110,8 @@ def _play(
 
 
 def _jobs(pop3_port: int, imap_port: int, place: Path) -> tuple[PullJob, ReplayJob]:
-    from mailmove.endpoints import parse_source, parse_target
     from mailmove.jobs import PullJob, ReplayJob
+    from mailmove.urls import parse_source, parse_target
 
     source, target = f"pop3://{USER}@127.0.0.1:{pop3_port}", f"imap://{USER}@127.0.0.1:{imap_port}"
     drop = parse_source(source).maildrop(f"{USER}@old.example")

@@ -92,9 +92,9 @@ def migrate(
     with errors_told(as_json=as_json):
         from mailmove.cli import relaying
         from mailmove.cli.context import make_context
-        from mailmove.endpoints import is_relay, parse_relay, parse_source, parse_target
         from mailmove.jobs import PullJob, ReplayJob
         from mailmove.jobs.migrate import MigrateJob, run_migrate
+        from mailmove.urls import is_relay, parse_relay, parse_source, parse_target
 
         relay = parse_relay(target) if is_relay(target) else None
         relaying.check_options(click_context, relay=relay is not None)

@@ -10,6 +10,7 @@ from mailmove.cli.outcome import conclude, errors_told
 from mailmove.model import AuthMethod
 
 if TYPE_CHECKING:
+    from mailmove.dial import Ahead
     from mailmove.jobs import PullJob
 
 EPILOG = "Example: mailmove pull pop3s://me@gmx.de@pop.gmx.net -a ~/mail.mailmove --password-env GMX_PASSWORD"
@@ -54,16 +55,22 @@ def pull(
     78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
     """
     with errors_told(as_json=as_json):
-        from mailmove.endpoints import parse_source
-        from mailmove.jobs import PullJob
+        from mailmove.cli.ahead import line_to
         from mailmove.model import GroupLimits
+        from mailmove.urls import parse_source
 
-        name = parse_source(source).maildrop(maildrop)
+        url = parse_source(source)
+        name = url.maildrop(maildrop)
+        place = archive or options.archive_to_make(name, create=create, dry_run=dry_run)
+        secret = options.secret_ref(password_env, password_file, password_command, token_command)
+        line = None if place.exists() else line_to(url, secret, dry_run=dry_run)
+        from mailmove.jobs import PullJob
+
         job = PullJob(
             source=source,
             maildrop=name,
-            archive=archive or options.archive_to_make(name, create=create, dry_run=dry_run),
-            secret=options.secret_ref(password_env, password_file, password_command, token_command),
+            archive=place,
+            secret=secret,
             auth=auth,
             ca_file=str(ca_file or ""),
             pin=pin,
@@ -84,13 +91,14 @@ def pull(
             patience=patience,
             group=GroupLimits(messages=group_messages),
         )
-        _run(job, quiet=quiet, style=progress, as_json=as_json, wire_log=wire_log)
+        _run(job, quiet=quiet, style=progress, as_json=as_json, wire_log=wire_log, line=line)
 
 
-def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool, wire_log: Path | None) -> None:
-    from mailmove.cli.context import make_context, open_ahead
+def _run(job: PullJob, *, quiet: bool, style: str, as_json: bool, wire_log: Path | None, line: Ahead | None) -> None:
+    from mailmove.cli.ahead import open_ahead
+    from mailmove.cli.context import make_context
 
-    context = make_context(quiet=quiet, style=style, pull=job, wire_log=wire_log)
+    context = make_context(quiet=quiet, style=style, pull=job, wire_log=wire_log, line=line)
     open_ahead(context, job)
     from mailmove.cli.render import pull_report
     from mailmove.jobs.pull import run_pull

@@ -15,8 +15,8 @@ import typer
 from mailmove.errors import UsageError
 
 if TYPE_CHECKING:
-    from mailmove.endpoints import RelayUrl
     from mailmove.jobs import RelayJob, ReplayJob
+    from mailmove.urls import RelayUrl
 
 IMAP_ONLY = (
     *("mailbox", "sent_to", "own_address", "label", "seen", "skip_present", "redeliver_missing", "ignore_missing"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mailmove.cli.outcome import printable
 from mailmove.cli.render import SHOWN, size
-from mailmove.endpoints import parse_target
+from mailmove.urls import parse_target
 
 if TYPE_CHECKING:
     from mailmove.jobs.against import AgainstJob

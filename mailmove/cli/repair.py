@@ -88,7 +88,7 @@ def repair(
 
 
 def _maildrop(source: str, name: str) -> Maildrop:
-    from mailmove.endpoints import parse_source
+    from mailmove.urls import parse_source
 
     return parse_source(source).maildrop(name)
 

@@ -79,13 +79,16 @@ def replay(
     78 configuration or certificate wrong, 4 archive damaged, 130 interrupted, 2 usage.
     """
     with errors_told(as_json=as_json):
-        from mailmove.cli import relaying
-        from mailmove.cli.context import make_context, open_relay_ahead, open_target_ahead
-        from mailmove.endpoints import is_relay, parse_relay, parse_target
-        from mailmove.jobs import ReplayJob
+        from mailmove.cli import ahead, relaying
+        from mailmove.urls import is_relay, parse_relay, parse_target
 
         relay = parse_relay(target) if is_relay(target) else None
         relaying.check_options(click_context, relay=relay is not None)
+        secret = options.secret_ref(password_env, password_file, password_command, token_command)
+        line = None if relay else ahead.line_to(parse_target(target), secret, dry_run=dry_run)
+        from mailmove.cli.context import make_context
+        from mailmove.jobs import ReplayJob
+
         job = ReplayJob(
             target=target,
             target_name=target_name or (relay or parse_target(target)).name,
@@ -94,7 +97,7 @@ def replay(
             sent_to=sent_to,
             own_addresses=tuple(own_address or ()),
             labels=tuple(label or ()),
-            secret=options.secret_ref(password_env, password_file, password_command, token_command),
+            secret=secret,
             auth=auth,
             maildrops=tuple(maildrop or ()),
             all_maildrops=all_maildrops,
@@ -136,13 +139,13 @@ def replay(
                 confirmed=yes,
             )
             context = make_context(quiet=quiet, style=progress, relay=sent, wire_log=wire_log)
-            open_relay_ahead(context, sent)
+            ahead.open_relay_ahead(context, sent)
             from mailmove.cli.render_relay import relay_report
             from mailmove.jobs.relay import run_relay
 
             conclude(run_relay(sent, context), relay_report, as_json=as_json, quiet=quiet)
-        context = make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log)
-        open_target_ahead(context, job)
+        context = make_context(quiet=quiet, style=progress, replay=job, wire_log=wire_log, line=line)
+        ahead.open_target_ahead(context, job)
         from mailmove.cli.render import replay_report
         from mailmove.jobs.replay import run_replay
 

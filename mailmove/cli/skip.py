@@ -59,8 +59,8 @@ def skip(
 
 def _target_name(text: str) -> str:
     """A target's name as the log has it, from that name or from its URL."""
-    from mailmove.endpoints import is_relay, parse_relay, parse_target
     from mailmove.errors import UsageError
+    from mailmove.urls import is_relay, parse_relay, parse_target
 
     parse = parse_relay if is_relay(text) else parse_target
     try:

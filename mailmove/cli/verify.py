@@ -116,9 +116,9 @@ def verify(
             job = _verify_job(options.find_archive(archive), state_dir, since, part, due, max_duration)
             _verify(job, quiet=quiet, progress=progress, as_json=as_json)
         from mailmove.cli.context import make_context
-        from mailmove.endpoints import parse_target
         from mailmove.jobs import ReplayJob
         from mailmove.jobs.against import AgainstJob
+        from mailmove.urls import parse_target
 
         replay = ReplayJob(
             target=against,

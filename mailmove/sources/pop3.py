@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from mailmove.dial import Ahead, Ok
 from mailmove.errors import (
     CommandRejected,
     ConnectionLost,
@@ -22,7 +23,7 @@ from mailmove.errors import (
     TryLater,
 )
 from mailmove.model import MaildropEntry, MessageNumber, Transcript, UniqueId
-from mailmove.net import Ok, Stream, connect
+from mailmove.net import Stream, connect
 from mailmove.protocols import pop3
 from mailmove.sources import Incoming, Refused
 from mailmove.sources.pop3_dialogue import Dialogue, seconds
@@ -34,14 +35,22 @@ SHORT_ANSWERS = 1000
 """So many TOPs or DELEs may be in flight."""
 
 
-def open_pop3(endpoint: Pop3Endpoint, secret: str, ok: Ok, transcript: Transcript | None = None) -> Pop3Source:
+def open_pop3(
+    endpoint: Pop3Endpoint,
+    secret: str,
+    ok: Ok,
+    transcript: Transcript | None = None,
+    ahead: Ahead | None = None,
+) -> Pop3Source:
     """Connects and logs in; what crosses the wire is told to `transcript`, without secrets and messages.
+
+    `ahead`: the connection, where it was made before.
 
     Raises HostUnreachable, CertificateRefused, ConfigurationError, PlaintextRefused, AuthenticationRejected, TryLater,
     ConnectionLost, ProtocolError, Interrupted.
     """
     try:
-        return _open(endpoint, secret, ok, transcript)
+        return _open(endpoint, secret, ok, transcript, ahead)
     except CapaFailed:
         return _open(endpoint, secret, ok, transcript, capa=False)
     except AtOnceFailed:
@@ -53,11 +62,13 @@ def _open(
     secret: str,
     ok: Ok,
     transcript: Transcript | None,
+    ahead: Ahead | None = None,
     *,
     capa: bool = True,
     at_once: bool = True,
 ) -> Pop3Source:
-    stream = connect(endpoint.host, endpoint.port, timeout=min(endpoint.timeout, GREETING_TIMEOUT), ok=ok)
+    wait = min(endpoint.timeout, GREETING_TIMEOUT)
+    stream = connect(endpoint.host, endpoint.port, timeout=wait, ok=ok, ahead=ahead)
     try:
         source = Pop3Source(stream, endpoint, transcript)
         source.log_in(secret, capa=capa, at_once=at_once)

@@ -25,8 +25,9 @@ from mailmove.errors import (
     TimedOut,
     TryLater,
 )
+from mailmove.hosts import wire_name
 from mailmove.model import TOKEN_METHODS, AuthMethod
-from mailmove.net import Stream, wire_name
+from mailmove.net import Stream
 from mailmove.protocols import pop3, sasl
 from mailmove.tls import TlsPolicy
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from mailmove.dial import Ok
 from mailmove.errors import (
     CommandRejected,
     ConnectionLost,
@@ -19,7 +20,7 @@ from mailmove.errors import (
     MailboxRefused,
 )
 from mailmove.model import Transcript
-from mailmove.net import Ok, Stream, connect
+from mailmove.net import Stream, connect
 from mailmove.targets import (
     Found,
     MailboxState,

@@ -20,8 +20,8 @@ from mailmove.errors import (
     ProtocolError,
     TryLater,
 )
+from mailmove.hosts import wire_name
 from mailmove.model import TOKEN_METHODS, AuthMethod
-from mailmove.net import wire_name
 from mailmove.protocols import sasl
 from mailmove.targets import imap_refusals
 from mailmove.targets.imap_connection import ImapConnection

@@ -21,8 +21,8 @@ from mailmove.errors import (
     ProtocolError,
     TryLater,
 )
+from mailmove.hosts import wire_name
 from mailmove.model import TOKEN_METHODS, AuthMethod, Reply
-from mailmove.net import wire_name
 from mailmove.protocols import sasl
 from mailmove.targets import smtp_refusals
 from mailmove.targets.smtp_dialogue import CHALLENGE, Dialogue

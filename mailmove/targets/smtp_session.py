@@ -10,9 +10,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
+from mailmove.dial import Ok
 from mailmove.errors import PlaintextRefused
 from mailmove.model import Transcript
-from mailmove.net import Ok, Stream, connect, connect_unix
+from mailmove.net import Stream, connect, connect_unix
 from mailmove.targets import RelayTraits, smtp_refusals
 from mailmove.targets.smtp import SmtpRelay
 from mailmove.targets.smtp_dialogue import TLS_ADVICE, Dialogue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailmove.endpoints import open_target, parse_target
+from mailmove.endpoints import open_target
 from mailmove.errors import (
     AuthenticationRejected,
     CertificateRefused,
@@ -24,6 +24,7 @@ from mailmove.errors import (
 )
 from mailmove.secrets import Secret
 from mailmove.targets import Outgoing, Target
+from mailmove.urls import parse_target
 from tests.servers.dovecot import Dovecot
 from tests.support.client import HOST, PASSWORD
 from tests.support.imap_referee import Referee

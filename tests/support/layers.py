@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / HOUSE
 
 BASE = ("model", "errors")
 CONTRACTS = ("sources", "targets")
-WIRE = ("net", "tls", "wire_log")
+WIRE = ("net", "dial", "tls", "wire_log")
+NAMES = ("hosts", "urls")
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -26,23 +27,33 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "repairs": ("repairs", "message", *BASE),
     "secrets": BASE,
     "tls": BASE,
-    "net": ("tls", *BASE),
+    "hosts": BASE,
+    "urls": ("hosts", *BASE),
+    "dial": ("hosts", *BASE),
+    "net": ("dial", "hosts", "tls", *BASE),
     "wire_log": BASE,
     "tsa": BASE,
     "protocols": ("protocols", *BASE),
     "sources": BASE,
     "targets": BASE,
-    "sources.*": ("sources", "sources.*", "protocols", "net", "tls", *BASE),
-    "targets.*": ("targets", "targets.*", "protocols", "net", "tls", *BASE),
+    "sources.*": ("sources", "sources.*", "protocols", "net", "dial", "hosts", "tls", *BASE),
+    "targets.*": ("targets", "targets.*", "protocols", "net", "dial", "hosts", "tls", *BASE),
     "archive": ("archive", "message", *BASE),
-    "jobs": ("jobs", "archive", "repairs", "message", *CONTRACTS, *BASE),
-    "recipe": ("jobs", *BASE),
-    "endpoints": ("sources.*", "targets.*", "jobs", "secrets", *WIRE, "protocols", *CONTRACTS, *BASE),
+    "jobs": ("jobs", "archive", "repairs", "message", *NAMES, *CONTRACTS, *BASE),
+    "recipe": ("recipe", "jobs", "repairs", *NAMES, *BASE),
+    "endpoints": ("sources.*", "targets.*", "jobs", "secrets", "urls", *WIRE, "protocols", *CONTRACTS, *BASE),
+    "schedule": ("schedule", "jobs", *BASE),
+    "reporting": ("reporting", "jobs", *BASE),
+    "notify": BASE,
     "demo": ("demo", "protocols", *BASE),
     "cli": (
         "cli",
         "endpoints",
+        *NAMES,
         "recipe",
+        "schedule",
+        "reporting",
+        "notify",
         "secrets",
         "jobs",
         "archive",
@@ -62,10 +73,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 PURE = ("errors", "model", "message", "repairs", "protocols")
 """Rooms that need the standard library and nothing else, but what OWNERS gives them."""
 
-_NETWORK = ("net", "tls", "targets.*")
+_NETWORK = ("net", "dial", "tls", "targets.*")
 OWNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("socket", "ssl", "select", "selectors", "socketserver"), _NETWORK),
-    **dict.fromkeys(("http", "urllib.request"), ("tsa",)),
+    **dict.fromkeys(("http", "urllib.request"), ("tsa", "notify")),
     **dict.fromkeys(("poplib", "telnetlib", "ftplib"), ()),
     **dict.fromkeys(("rfc3161_client", "cryptography"), ("archive.tokens",)),
     **dict.fromkeys(("asyncio", "pymap", "pysasl", "proxyprotocol"), ("demo",)),

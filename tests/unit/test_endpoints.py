@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailmove.endpoints import is_relay, parse_relay, parse_source
 from mailmove.errors import UsageError
+from mailmove.urls import is_relay, parse_relay, parse_source
 
 
 def parsed(text: str) -> tuple[str, str, str, int]:

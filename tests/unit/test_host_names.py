@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailmove.endpoints import parse_source
 from mailmove.errors import UsageError
-from mailmove.net import shown_name, wire_name
+from mailmove.hosts import shown_name, wire_name
+from mailmove.urls import parse_source
 
 PAIRS = [
     ("bücher.example", "xn--bcher-kva.example"),
