@@ -134,9 +134,9 @@ class Conversation:
         self.buffer += data
         return bool(data)
 
-    def chunk(self, octets: int) -> bytes | None:
+    def chunk(self, octets: int, *, last: bool = True) -> bytes | None:
         """So many octets; None when they do not come, or the test has the connection end in the middle of them."""
-        if not self._begins(lambda: len(self.buffer) >= octets):
+        if last and not self._begins(lambda: len(self.buffer) >= octets):
             return None
         while len(self.buffer) < octets:
             if not self.more():

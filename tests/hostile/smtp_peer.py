@@ -120,8 +120,9 @@ class _Server(Conversation):
         known.get(verb, self.unknown)(command)
 
     def may_talk_ahead(self, verb: str) -> bool:
-        """RFC 2920 section 3.1; the octets behind BDAT belong to it."""
-        return verb == "BDAT" or (self.quirks.offers("PIPELINING") and verb in ("MAIL", "RCPT", "RSET"))
+        """RFC 2920 section 3.1; the octets behind BDAT belong to it, and one of them left behind is no command."""
+        in_a_group = self.quirks.offers("PIPELINING") and verb in ("MAIL", "RCPT", "RSET")
+        return verb == "BDAT" or len(verb) < 2 or in_a_group
 
     # ---- sessions
 
@@ -233,7 +234,7 @@ class _Server(Conversation):
             return self.unknown(command)
         if self.rule_of_refused(command):
             return None
-        octets = self.chunk(int(found[1]))
+        octets = self.chunk(int(found[1]), last=bool(found[2]))
         self.over = self.over or octets is None
         if octets is None:
             return None
@@ -258,7 +259,8 @@ class _Server(Conversation):
         if rule.reply is None and rule.then is Then.GO_ON:
             return False
         if not rule.unread:
-            self.over = self.over or self.chunk(int(command.split()[1])) is None
+            last = command.upper().endswith(" LAST")
+            self.over = self.over or self.chunk(int(command.split()[1]), last=last) is None
         if command.upper().endswith(" LAST"):
             self.transaction = self.chunks = None
         if not self.over:

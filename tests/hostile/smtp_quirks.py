@@ -3,7 +3,8 @@
 Strategy: the default of every field is an honest server that offers all it can, so a test states its one lie. What no
 field can say is said by a Rule: at this stage of a session, another reply, and then go on, close, reset or stall. The
 stages are "GREETING"; every command as it was read ("RCPT TO:<a@b.example>"); "BODY SIZE=9", where a message's octets
-begin, with the parameters of its MAIL; "END", behind its last octet (on LMTP "END <a@b.example>", for each recipient).
+begin (by BDAT, those of its last chunk), with the parameters of its MAIL; "END", behind its last octet (on LMTP
+"END <a@b.example>", for each recipient).
 """
 
 from __future__ import annotations

@@ -134,6 +134,24 @@ def test_chunking_that_was_announced_and_is_refused_falls_back_to_data(archive_d
 
 
 @either
+@pytest.mark.parametrize("octets", [0, 3_000_000], ids=["small", "large"])
+@pytest.mark.parametrize("code", [b"500 5.5.1", b"502 5.5.1"])
+def test_who_does_not_know_bdat_never_reads_a_message_as_commands(
+    archive_dir: Path, lmtp: bool, octets: int, code: bytes
+) -> None:
+    """A proxy that passes CHUNKING on and does not know BDAT: octets that are no chunk to it are lines (P7)."""
+    evil = b"RSET\r\nMAIL FROM:<evil@x.example>\r\nRCPT TO:<victim@x.example>\r\nDATA\r\nboo\r\n.\r\nQUIT\r\n"
+    messages = [evil * (1 + octets // len(evil)), *letters(5)]
+    fill(archive_dir, messages)
+    rules = [Rule("BDAT.*", code + b" what is that\r\n", unread=True)]
+    with SmtpPeer(SmtpQuirks(lmtp=lmtp, rules=rules)) as peer:
+        result = relayed(peer, archive_dir)
+        assert_all_there(result, peer, messages)
+        assert {one.by for one in peer.transactions if one.kept} == {"DATA"}
+        assert len(peer.sessions) == 1 and {tuple(one.offered) for one in peer.transactions} == {(ONE,)}
+
+
+@either
 def test_what_only_bdat_can_carry_is_parked_then(archive_dir: Path, lmtp: bool) -> None:
     messages = [*letters(3), *BINARY, *letters(6)[3:]]
     fill(archive_dir, messages)

@@ -162,6 +162,25 @@ def test_a_message_in_which_every_connection_breaks_is_parked_and_the_others_arr
         assert named(result.json(), "parked") == pairs([large])
 
 
+@every_way
+@pytest.mark.parametrize("place", [0, 20])
+@pytest.mark.parametrize("octets", [300, 1_100_000], ids=["among small ones", "among large ones"])
+def test_a_large_message_whose_envelope_breaks_connections_is_parked_and_the_others_arrive(
+    archive_dir: Path, extensions: tuple[str, ...], place: int, octets: int
+) -> None:
+    """Not an octet of it has gone when the connection breaks; it is found all the same (P8)."""
+    evil = b"Subject: large\r\n\r\n" + (b"y" * 76 + b"\r\n") * 20_000
+    messages = letters(39 if octets < 1000 else 8, octets)
+    messages.insert(place, evil)
+    fill(archive_dir, messages)
+    rules = [Rule(f"MAIL.* SIZE={len(evil)}.*", b"", Then.RESET if place else Then.CLOSE)]
+    with SmtpPeer(SmtpQuirks(extensions=extensions, rules=rules)) as peer:
+        result = relayed(peer, archive_dir)
+        assert_accounted(result, peer.arrived, messages)
+        assert (result.code, result.json()["parked"], result.json()["pending"]) == (3, 1, 0), result
+        assert named(result.json(), "parked") == pairs([evil])
+
+
 @either
 def test_a_server_that_stops_talking_is_left_after_the_timeout(archive_dir: Path, lmtp: bool) -> None:
     messages = letters(5)

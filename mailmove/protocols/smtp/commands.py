@@ -106,6 +106,11 @@ def _needs_utf8(sender: str, recipients: tuple[str, ...]) -> bool:
     return not (sender.isascii() and all(recipient.isascii() for recipient in recipients))
 
 
+def chunk(octets: int) -> bytes:
+    """The command before so many octets, which others follow (RFC 3030 section 2)."""
+    return b"BDAT %d\r\n" % octets
+
+
 def bdat(octets: int) -> bytes:
-    """The command before so many octets, which are the whole message (RFC 3030 section 2)."""
+    """The command before so many octets, which are the last of a message (RFC 3030 section 2)."""
     return b"BDAT %d LAST\r\n" % octets

@@ -6,7 +6,7 @@ is due, and each transaction ends with one outcome, in the order in which they w
 Rules that live here:
 - An answer before the message is whole ends it: the server may be reading the rest as commands.
 - 421 ends the session (RFC 5321 section 3.8): what it answers was not done (section 4.2.1), nor what came behind it.
-- 500 or 502 to the first BDAT, which goes alone, is about the command (section 4.2.4): the message goes again by DATA.
+- 500 and its kin to the octet that goes first are about BDAT (section 4.2.4): the message goes again by DATA.
 - The first error is the last event: the connection is dead, and says the same again however often it is asked.
 """
 
@@ -31,7 +31,6 @@ GATHER = 128 * 1024
 """Octets that are written at once, if so many are at hand."""
 
 CLOSING = 421
-UNKNOWN = (500, 502)
 
 
 class Conversation(Speaker[M]):
@@ -46,7 +45,6 @@ class Conversation(Speaker[M]):
         self._error: MailmoveError | None = None
         self._is_closing = False
         self._is_stuck = False
-        self._knows_bdat = False
 
     # ---- What may be asked
 
@@ -165,12 +163,11 @@ class Conversation(Speaker[M]):
         is_early = due.kind is Kind.FINAL and not self._is_whole(course)
         if is_early and reply.is_positive:
             raise broken("it took a message before it had all of it", str(reply))
-        if due.kind is Kind.FINAL and self._offers.chunking and not is_early:
-            if not self._knows_bdat and reply.code in UNKNOWN:
-                return self._go_on_without_chunks(course, reply)
-            self._knows_bdat = True
         if course.book(due.kind, due.recipient, reply, lmtp=self._offers.lmtp):
             self._due.popleft()
+            if due.kind is Kind.CLEAR:
+                return self._cleared(course)
+        self._proven = self._proven or (due.kind is Kind.PROBE and reply.is_positive)
         if is_early:
             raise _cut_off(reply)
         self._note(course, due.kind)
@@ -178,12 +175,17 @@ class Conversation(Speaker[M]):
             self._settle(course)
         return None
 
-    def _go_on_without_chunks(self, course: Course[M], reply: Reply) -> None:
-        self._due.popleft()
-        self._offers = replace(self._offers, chunking=False, binary=False)
-        self._no_chunks, self._dirty = reply, True
-        self._under_way.popleft()
-        self._queue.appendleft(Course(course.mail))
+    def _cleared(self, course: Course[M]) -> None:
+        """What the octet that went first may have begun is over, and so is its transaction."""
+        course.is_unclear, course.clean = False, True
+        if course.no_chunks:
+            self._offers = replace(self._offers, chunking=False, binary=False)
+            self._no_chunks = course.no_chunks
+        if course.is_refused:
+            self._settle(course)
+        else:
+            self._under_way.popleft()
+            self._queue.appendleft(Course(course.mail))
 
     def _settle_unsaid(self) -> None:
         """What was refused without a word to the server."""

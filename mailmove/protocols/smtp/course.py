@@ -16,6 +16,8 @@ from mailmove.protocols.smtp.text import broken
 M = TypeVar("M", bound=Mail)
 
 START_MAIL_INPUT = 354
+UNKNOWN = (500, 501, 502, 504)
+"""Codes that are about a command and not about a message (RFC 5321 section 4.2.4)."""
 
 
 class Kind(enum.Enum):
@@ -25,15 +27,22 @@ class Kind(enum.Enum):
     MAIL = "MAIL FROM"
     RECIPIENT = "RCPT TO"
     DATA = "DATA"
+    PROBE = "BDAT"
+    CLEAR = "an empty line and RSET"
     FINAL = "a message"
     NOBODY = "a message for nobody"
 
 
 class Course(Generic[M]):
     """`written`: nothing more will be said in it. `end`: how many octets of the whole conversation there are up to the
-    last one of its message; None before that is known. `unanswered`: commands of it that were not answered."""
+    last one of its message; None before that is known. `unanswered`: commands of it that were not answered.
+    `is_unclear`: the server may have taken octets of it for the beginning of a command. `no_chunks`: how it said that
+    it does not know BDAT."""
 
-    __slots__ = ("_left", "accepted", "clean", "end", "go_ahead", "mail", "replies", "unanswered", "written")
+    __slots__ = (
+        *("_left", "_strays", "accepted", "clean", "end", "go_ahead", "is_unclear", "mail", "no_chunks", "replies"),
+        *("unanswered", "written"),
+    )
 
     def __init__(self, mail: M) -> None:
         self.mail = mail
@@ -44,6 +53,9 @@ class Course(Generic[M]):
         self.end: int | None = None
         self.go_ahead = False
         self.clean = False
+        self.is_unclear = False
+        self.no_chunks: Reply | None = None
+        self._strays = 0
         self._left: list[str] | None = None
 
     @property
@@ -58,7 +70,8 @@ class Course(Generic[M]):
     @property
     def is_settled(self) -> bool:
         """All is said and answered. Where DATA was taken, something must still follow, if only the dot."""
-        return not self.unanswered and (self.written or (self.is_refused and not self.go_ahead))
+        ended = self.written or (self.is_refused and not self.go_ahead)
+        return ended and not self.unanswered and not self.is_unclear
 
     def book(self, kind: Kind, recipient: str, reply: Reply, *, lmtp: bool) -> bool:
         """Takes one reply; whether the command has had all of its replies. Raises ProtocolError for a contradiction."""
@@ -71,7 +84,9 @@ class Course(Generic[M]):
             self._book_mail(reply)
         elif kind is Kind.RECIPIENT:
             self._book_recipient(recipient, reply)
-        elif is_final and not self._book_final(kind, reply, lmtp):
+        elif kind is Kind.PROBE:
+            self._book_probe(reply)
+        elif (kind is Kind.CLEAR and self._is_stray(reply)) or (is_final and not self._book_final(kind, reply, lmtp)):
             return False
         self.unanswered -= 1
         return True
@@ -98,6 +113,21 @@ class Course(Generic[M]):
         self.go_ahead = reply.code == START_MAIL_INPUT
         if not self.go_ahead:
             self._tell(self.accepted, reply)
+
+    def _book_probe(self, reply: Reply) -> None:
+        """The first octet of a message alone (RFC 3030 section 2): all but a yes ends the transaction."""
+        self.is_unclear = not reply.is_positive
+        if reply.code in UNKNOWN:
+            self.no_chunks = reply
+        elif not reply.is_positive:
+            self._tell(self.accepted, reply)
+
+    def _is_stray(self, reply: Reply) -> bool:
+        """Whether this is about the line before RSET, of which a server says something or nothing."""
+        self._strays += not reply.is_positive
+        if self._strays > 1:
+            raise broken("that is no answer to RSET", str(reply))
+        return not reply.is_positive
 
     def _book_final(self, kind: Kind, reply: Reply, lmtp: bool) -> bool:
         """RFC 2033 section 4.2: one reply for each recipient that was accepted, in their order. A yes to a message of

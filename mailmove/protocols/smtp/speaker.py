@@ -12,8 +12,10 @@ Rules that live here:
   settled; never above LARGE, since a refusal must not cost the whole way up.
 - A refused BDAT leaves the transaction in a state that nobody knows (RFC 3030 section 2), and what follows could end
   in it; so each transaction begins with RSET unless the one before is known to be over.
-- A server that announces CHUNKING and does not know BDAT gets DATA from then on; what only BDAT can carry is refused
-  to the caller in the server's words.
+- A server, or what stands before it, may announce CHUNKING and not know BDAT: then a message would be read as
+  commands. So the first octet of the first message goes alone, with its recipients, and nothing more before the reply;
+  where that is no, an empty line and RSET end what the octet may have begun, and messages go by DATA from then on. What
+  only BDAT can carry is refused to the caller in the server's words.
 - In LMTP nothing follows a message for several before all their replies are in: a server that gives one for all would
   have later replies taken for the missing ones.
 """
@@ -54,6 +56,7 @@ class Speaker(Generic[M]):
         self._produced = 0
         self._known: set[tuple[object, ...]] = set()
         self._dirty = self._fence = self._proven = False
+        self._is_first = True
 
     def _write(self) -> Iterator[bytes]:
         while True:
@@ -73,23 +76,36 @@ class Speaker(Generic[M]):
         if self._no_chunks and course.mail.body is Body.BINARY:
             course.refuse(self._no_chunks)
             return
-        yield from self._envelope(course)
+        first, rest = self._halves(course)
+        yield from self._envelope(course, first)
         if not self._flows(course):
             yield from self._until_answered()
+            if course.is_unclear:
+                yield from self._clear(course)
+                return
             if course.is_settled:
                 return
-        yield from self._by_chunk(course) if self._offers.chunking else self._by_data(course)
+        yield from self._by_chunk(course, rest, len(first)) if self._offers.chunking else self._by_data(course, rest)
+
+    def _halves(self, course: Course[M]) -> tuple[bytes, Iterator[bytes]]:
+        """What of it goes with its envelope, to see whether the server knows BDAT, and the rest."""
+        octets = whole(course.mail.chunks(), course.mail.octets)
+        if self._proven or not self._offers.chunking or not course.mail.octets:
+            return b"", octets
+        piece = next(octets)
+        return piece[:1], chain(filter(None, [piece[1:]]), octets)
 
     def _until_answered(self) -> Iterator[bytes]:
         while self._due:
             yield b""
 
-    def _envelope(self, course: Course[M]) -> Iterator[bytes]:
+    def _envelope(self, course: Course[M], first: bytes) -> Iterator[bytes]:
+        """`first`: octets that go along with it, as a chunk of their own."""
         lines = self._envelope_lines(course)
         if self._offers.pipelining:
             for kind, recipient, line in lines:
                 self._expect(kind, course, line, recipient)
-            yield b"".join(line for _, _, line in lines)
+            yield b"".join(line for _, _, line in lines) + self._probe(course, first)
             return
         for kind, recipient, line in lines:
             self._expect(kind, course, line, recipient)
@@ -97,6 +113,20 @@ class Speaker(Generic[M]):
             yield from self._until_answered()
             if course.is_settled:
                 return
+        if first:
+            yield self._probe(course, first)
+
+    def _probe(self, course: Course[M], first: bytes) -> bytes:
+        if not first:
+            return b""
+        line = commands.chunk(len(first))
+        self._expect(Kind.PROBE, course, line)
+        return line + first
+
+    def _clear(self, course: Course[M]) -> Iterator[bytes]:
+        self._expect(Kind.CLEAR, course, commands.RSET)
+        yield b"\r\n" + commands.RSET
+        yield from self._until_answered()
 
     def _envelope_lines(self, course: Course[M]) -> list[tuple[Kind, str, bytes]]:
         mail, recipients = commands.envelope(course.mail, self._offers)
@@ -114,17 +144,17 @@ class Speaker(Generic[M]):
 
     def _flows(self, course: Course[M]) -> bool:
         """Whether its octets may go before its recipients are known to be accepted."""
-        can = self._offers.chunking and self._offers.pipelining
+        can = self._offers.chunking and self._offers.pipelining and self._proven
         return can and course.mail.octets <= LARGE and course.envelope in self._known
 
-    def _by_chunk(self, course: Course[M]) -> Iterator[bytes]:
-        line = commands.bdat(course.mail.octets)
+    def _by_chunk(self, course: Course[M], rest: Iterator[bytes], gone: int) -> Iterator[bytes]:
+        line = commands.bdat(course.mail.octets - gone)
         self._expect(Kind.FINAL, course, line)
-        yield from self._content(course, chain([line], whole(course.mail.chunks(), course.mail.octets)))
-        self._fence = self._needs_fence(course) or not self._proven
-        self._proven = True
+        yield from self._content(course, chain([line], rest))
+        self._fence = self._needs_fence(course) or self._is_first
+        self._is_first = False
 
-    def _by_data(self, course: Course[M]) -> Iterator[bytes]:
+    def _by_data(self, course: Course[M], octets: Iterator[bytes]) -> Iterator[bytes]:
         if not self._offers.pipelining:
             self._expect(Kind.DATA, course, commands.DATA)
             yield commands.DATA
@@ -135,7 +165,7 @@ class Speaker(Generic[M]):
             yield self._lone_dot(course)
             return
         self._expect(Kind.FINAL, course, b"")
-        yield from self._content(course, chain(stuffed(whole(course.mail.chunks(), course.mail.octets)), [END]))
+        yield from self._content(course, chain(stuffed(octets), [END]))
         self._fence = self._needs_fence(course)
 
     def _content(self, course: Course[M], parts: Iterator[bytes]) -> Iterator[bytes]:

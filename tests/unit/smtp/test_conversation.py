@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -33,14 +34,20 @@ def answers(*refusals: tuple[str, int, str]) -> Answers:
     return lambda verb, number: known.get((verb, number), "")
 
 
-def outcome(offers: Offers, given: list[Letter], *refusals: tuple[str, int, str], gullible: bool = False):  # type: ignore[no-untyped-def]
+def outcome(  # type: ignore[no-untyped-def]
+    offers: Offers,
+    given: list[Letter],
+    *refusals: tuple[str, int, str],
+    gullible: bool = False,
+    strays: Sequence[bytes] = (),
+):
     """The codes each recipient got, and what was delivered: the same however octets are cut, and never a stranger."""
     told = []
     for seed in (None, 1, 2, 3):
         referee = Referee(offers.lmtp, answers(*refusals), gullible)
         done = talk(offers, referee, given, seed=seed)
         assert done.error is None
-        assert not referee.strangers
+        assert referee.strangers in ([], list(strays))
         assert [one.mail for one in done.outcomes] == given
         told.append((done.codes, referee.delivered))
     assert all(one == told[0] for one in told)
@@ -127,19 +134,60 @@ def test_chunks_carry_anything_as_it_is(offers: Offers, octets: bytes) -> None:
         assert delivered == [("new@example.org", octets)]
 
 
+# ---- A server, or what stands before it, that announces CHUNKING and does not know BDAT
+
+
+@pytest.mark.parametrize("offers", [CHUNKING, CHUNKS_ONE_BY_ONE, LMTP[0], LMTP[2]])
+@pytest.mark.parametrize("refusals", [[], [("RCPT", 0, "550 no")], [("MAIL", 0, "550 no")], [("RCPT", 2, "451 later")]])
+def test_who_does_not_know_bdat_reads_one_octet_as_a_command_and_gets_data(
+    offers: Offers, refusals: list[tuple[str, int, str]]
+) -> None:
+    """P7: what looks like commands in the first message is never obeyed."""
+    evil = Letter((b"RSET\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<victim@x>\r\nDATA\r\nboo\r\n.\r\n",), ("new@example.org",))
+    given = [evil, *letters(3)]
+    for seed in (None, 1, 2, 3):
+        referee = Referee(offers.lmtp, answers(*refusals), knows_bdat=False)
+        done = talk(offers, referee, given, seed=seed)
+        assert done.error is None
+        assert [len(line) for line in referee.strangers] == [len(b"BDAT 1"), 1]
+        codes = [code["new@example.org"] for code in done.codes]
+        assert sum(code != 250 for code in codes) == len(refusals)
+        taken = [letter.whole for letter, code in zip(given, codes, strict=True) if code == 250]
+        assert referee.delivered == [("new@example.org", octets) for octets in taken]
+
+
+@pytest.mark.parametrize("code", ["500 what?", "502 5.5.1 no", "504 not so"])
+@pytest.mark.parametrize("offers", [CHUNKING, LMTP[0]])
+def test_bdat_may_be_refused_after_its_octets_were_read(offers: Offers, code: str) -> None:
+    given = letters(3)
+    for seed in (None, 1, 2, 3):
+        referee = Referee(offers.lmtp, answers(("chunk", 0, code)))
+        done = talk(offers, referee, given, seed=seed)
+        assert (done.error, referee.strangers) == (None, [b""])
+        assert referee.delivered == [("new@example.org", letter.whole) for letter in given]
+        assert not any(b"LAST" in flight for flight in done.flights)
+
+
+def test_a_first_octet_that_is_put_off_is_the_word_for_all_and_no_end() -> None:
+    given = letters(3, "a@x", "b@x")
+    codes, delivered = outcome(LMTP[0], given, ("chunk", 0, "452 4.3.1 full"), strays=[b""])
+    assert codes == [dict.fromkeys(("a@x", "b@x"), code) for code in (452, 250, 250)]
+    assert [octets for _, octets in delivered] == [letter.whole for letter in given[1:] for _ in "ab"]
+
+
 # ---- Round trips
 
 
 def test_chunking_has_many_messages_in_flight() -> None:
     done = talk(CHUNKING, Referee(), letters(200))
-    # MAIL and RCPT; the first message; MAIL, RCPT and BDAT of all the others
+    # MAIL, RCPT and an octet; the rest of the first message; MAIL, RCPT and BDAT of all the others
     assert len(done.flights) == 3
 
 
 def test_a_new_envelope_is_accepted_before_its_octets_go() -> None:
     given = letters(2) + letters(2, "other@example.org")
     flights = talk(CHUNKING, Referee(), given).flights
-    assert [flight.count(b"BDAT") for flight in flights] == [0, 1, 1, 2]
+    assert [flight.count(b"BDAT") for flight in flights] == [1, 1, 1, 2]
 
 
 def test_pipelining_alone_takes_one_round_trip_a_message() -> None:
@@ -151,7 +199,7 @@ def test_pipelining_alone_takes_one_round_trip_a_message() -> None:
 def test_without_pipelining_each_command_waits() -> None:
     for offers in (NEITHER, CHUNKS_ONE_BY_ONE):
         done = talk(offers, Referee(), letters(3))
-        assert len(done.flights) == 3 * (4 if offers is NEITHER else 3)
+        assert len(done.flights) == (3 * 4 if offers is NEITHER else 3 * 3 + 1)
 
 
 @pytest.mark.parametrize("extra", [0, 1])
@@ -159,7 +207,7 @@ def test_only_a_large_message_waits_for_its_recipients(extra: int) -> None:
     large = Letter((b"x" * (LARGE + extra),))
     flights = talk(CHUNKING, Referee(), [*letters(2), large, *letters(1)]).flights
     waits = [flight for flight in flights if flight.endswith(b"RCPT TO:<new@example.org>\r\n")]
-    assert len(waits) == 1 + extra
+    assert len(waits) == extra
 
 
 def test_a_refused_large_message_costs_nothing() -> None:
@@ -184,8 +232,8 @@ def test_chunks_are_taken_as_they_are_written() -> None:
     conversation = Conversation[Letter](CHUNKING)
     conversation.send([Counted(())])
     assert conversation.data_to_send()
-    conversation.receive_data(b"250 ok\r\n" * 2)
     conversation.sent(1000)
+    conversation.receive_data(b"250 ok\r\n" * 3)
     assert conversation.next_event() is NEED_DATA
     written = len(conversation.data_to_send())
     assert written < (1 << 20)

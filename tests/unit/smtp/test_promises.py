@@ -42,12 +42,14 @@ def test_a_line_that_breaks_at_any_octet(offers: Offers) -> None:
     st.integers(0, 1500),
     st.integers(0, 1500),
     st.lists(st.sampled_from([YES, YES, YES, NO, LATER, CLOSE]), max_size=25),
+    st.booleans(),
 )
 def test_any_refusals_and_any_break(
-    offers: Offers, seed: int | None, takes: int, hears: int, script: list[str]
+    offers: Offers, seed: int | None, takes: int, hears: int, script: list[str], knows_bdat: bool
 ) -> None:
     answers = iter(script)
     referee = Referee(offers.lmtp, lambda verb, number: next(answers, YES) if verb != "RSET" else YES)
+    referee.knows_bdat = knows_bdat
     assert_true(talk(offers, referee, LETTERS, seed=seed, takes=takes, hears=hears), referee, LETTERS)
 
 
