@@ -11,7 +11,7 @@ import socket
 
 import pytest
 
-from mailmove import net
+from mailmove import dial
 from mailmove.protocols.pop3 import Window
 from mailmove.sources import Incoming
 from mailmove.sources.pop3 import Pop3Endpoint, open_pop3
@@ -57,8 +57,8 @@ class OneAfterTheOther(Listener):
 @pytest.fixture
 def narrow_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small buffers on our end."""
-    connected = net._connected
-    monkeypatch.setattr(net, "_connected", lambda *args: shrink(connected(*args)))
+    connected = dial._connected
+    monkeypatch.setattr(dial, "_connected", lambda *args: shrink(connected(*args)))
 
 
 def test_20000_commands_in_flight_and_a_server_that_stops_reading(narrow_client: None) -> None:

@@ -172,8 +172,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     asked: list[str] = []
     real = socket.getaddrinfo
 
-    def resolve(host: str, port: int, **more: Any) -> Any:
-        asked.append(host)
+    def resolve(host: str | bytes, port: int, **more: Any) -> Any:
+        asked.append(host.decode("ascii") if isinstance(host, bytes) else host)
         return real(HOST, port, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
